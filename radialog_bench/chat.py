@@ -1,0 +1,117 @@
+"""What the bench and a model say to each other: messages, requests and responses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal
+
+from radialog_instruct.records import Role, View
+
+FailureKind = Literal["adapter", "contract", "timeout", "image", "missing"]
+"""Why a request has no answer: the adapter raised, broke its contract or hung, the image could not be read, or a
+predictions folder holds no answer for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a dialog as plain text; images travel beside the messages, never inside them."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True)
+class ImageRef:
+    """An image a request is about.
+
+    Attributes:
+        image_id: The source's name of the image.
+        path: Where the file lies.
+        view: Its projection, or None where the source does not say. An adapter must not read it to answer the view
+            evaluation; it is there for prompts that state the projection.
+    """
+
+    image_id: str
+    path: Path
+    view: View | None = None
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hexadecimal SHA-256 of the file's bytes.
+
+        Raises:
+            OSError: If the file cannot be read.
+        """
+        return sha256(self.path.read_bytes()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """Decoding settings. The paper decodes greedily with up to 300 new tokens."""
+
+    max_new_tokens: int = 300
+    temperature: float = 0.0
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question to a model: a dialog that ends with a user turn.
+
+    Attributes:
+        id: Unique within the run: evaluation, study, image and turn.
+        task: Name of the instruct task the last user turn belongs to, for example ``"report_generation"``.
+        turn: Name of the turn's role in its evaluation, for example ``"report"`` or ``"view"``.
+        messages: The dialog so far in neutral wording, without image markers and without predicted findings.
+        images: The images; they belong to the first user turn.
+        generation: Decoding settings.
+        indication: The clinical indication where the run gives it to the model, else None.
+        reference_findings: The findings text of the reference labels (``findings=reference`` ablations), else None.
+    """
+
+    id: str
+    task: str
+    turn: str
+    messages: tuple[Message, ...]
+    images: tuple[ImageRef, ...] = ()
+    generation: Generation = Generation()
+    indication: str | None = None
+    reference_findings: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.messages or self.messages[-1].role != "user":
+            raise ValueError(f"request {self.id} must end with a user message")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a request has no answer."""
+
+    kind: FailureKind
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A model's answer to one request, or the reason why there is none.
+
+    Attributes:
+        id: The request's id; answers may come in any order and are matched by it.
+        text: The answer. None exactly when ``error`` is set: a failure is never text.
+        error: The failure, or None.
+        usage: Token counts or timings the adapter knows, for example ``{"new_tokens": 57}``.
+    """
+
+    id: str
+    text: str | None = None
+    error: Failure | None = None
+    usage: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def failure(cls, id: str, kind: FailureKind, message: str) -> Response:
+        """Build the response of a request that failed."""
+        return cls(id=id, error=Failure(kind, message))

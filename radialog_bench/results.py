@@ -1,0 +1,126 @@
+"""The typed schema of a run folder: ``run.json``, ``results.json`` and ``samples/<evaluation>.jsonl``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from radialog_instruct.records import Terms
+
+SCHEMA_VERSION = 1
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MetricResult(_Record):
+    """One metric of one evaluation."""
+
+    value: float | None
+    """The score over the whole split, or None when the metric could not be computed."""
+    ci95: tuple[float, float] | None
+    """95 % bootstrap interval, clustered by patient."""
+    n: int
+    """Samples in the denominator."""
+    n_error: int
+    """Samples in the denominator that failed and count as the worst answer."""
+    higher_is_better: bool
+    signature: str
+    ceiling: float | None = None
+    """What the references themselves would score."""
+    unavailable: str | None = None
+    """Why ``value`` is None."""
+
+
+class Table(_Record):
+    """A table shown beside the metrics: per-class scores or a confusion matrix."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | float | int | None, ...], ...]
+    """Each row starts with its name."""
+
+
+class EvaluationResult(_Record):
+    """All scores of one evaluation."""
+
+    evaluation: str
+    version: int
+    n: int
+    """Samples of the evaluation."""
+    n_scored: int
+    """Samples that entered the metrics."""
+    n_error: int
+    """Requests that failed, of whatever kind."""
+    counts: dict[str, int]
+    """What was left out or could not be parsed, by reason; never silent."""
+    metrics: dict[str, MetricResult]
+    tables: dict[str, Table] = {}
+
+
+class ModelInfo(_Record):
+    """The model of a run."""
+
+    name: str
+    fingerprint: str
+    """Hash of adapter, arguments, weights and prompt set: the key of the response log."""
+    args: dict[str, Any] = {}
+    notices: tuple[str, ...] = ()
+    """What a reader of the numbers must know, in plain words, for example that the weights are demonstration ones."""
+
+
+class DataInfo(_Record):
+    """The data of a run."""
+
+    source: str
+    split: str
+    terms: Terms
+    manifest_sha256: str
+    """Hash over the ids, references and image names that were evaluated."""
+    n_studies: int
+    notices: tuple[str, ...] = ()
+
+
+class RunInfo(_Record):
+    """``run.json``: everything needed to repeat the run."""
+
+    schema_version: int = SCHEMA_VERSION
+    command: tuple[str, ...]
+    config: dict[str, Any]
+    model: ModelInfo
+    data: DataInfo
+    versions: dict[str, str]
+    git: dict[str, str | bool] | None
+    started: str
+    """UTC, ISO 8601."""
+
+
+class RunResults(_Record):
+    """``results.json``: the scores of a run, free of timestamps so that a resumed run ends with the same bytes."""
+
+    schema_version: int = SCHEMA_VERSION
+    model: ModelInfo
+    data: DataInfo
+    evaluations: dict[str, EvaluationResult]
+
+
+class SampleRecord(_Record):
+    """One line of ``samples/<evaluation>.jsonl``."""
+
+    id: str
+    study_id: str
+    subject_id: str
+    images: tuple[str, ...]
+    """Absolute paths of the images shown to the model."""
+    dialog: tuple[dict[str, str], ...]
+    """The neutral dialog with the model's own answers: ``{"role", "content"}``."""
+    prediction: str | None
+    """The scored answer, or None when the request failed."""
+    reference: str
+    parsed: str | None = None
+    """The answer's parsed form, for example ``"ap"`` or a comma list of labels."""
+    reference_parsed: str | None = None
+    scores: dict[str, float | None]
+    error: str | None = None
