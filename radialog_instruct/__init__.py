@@ -1,0 +1,1 @@
+"""Turns public and credentialed chest X-ray collections into the RaDialog-Instruct dataset."""

@@ -44,7 +44,7 @@ class PromptLibrary:
         self._environment = ImmutableSandboxedEnvironment(
             loader=FileSystemLoader(self.folder),
             undefined=StrictUndefined,
-            autoescape=False,  # noqa: S701 - prompts are plain text, never HTML
+            autoescape=False,
             trim_blocks=True,
             lstrip_blocks=True,
         )
@@ -126,6 +126,9 @@ class PromptLibrary:
             raise UsageError(str(error), where=self._failing_line(name, error)) from error
 
     def _constant(self, block: str, **variables: object) -> str:
+        for value in variables.values():
+            if isinstance(value, StrictUndefined):
+                str(value)  # raises here, so that the error names the calling template and not the constants
         return self.render(CONSTANTS, block, **variables)
 
     def _file(self, name: str) -> Path:
@@ -149,10 +152,12 @@ class PromptLibrary:
 
     def _failing_line(self, name: str, error: Exception) -> str:
         # Jinja compiles a template with its own file name and lines, so the innermost such frame is the culprit.
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.endswith(".jinja")]
-        if not frames:
-            return str(self._file(name))
-        return f"{frames[-1].filename}:{frames[-1].lineno}"
+        # The innermost frame of compiled template code is the culprit; Jinja knows which template line it came from.
+        for frame in reversed(traceback.extract_tb(error.__traceback__)):
+            for template in self._templates.values():
+                if frame.filename == template.filename and frame.lineno is not None:
+                    return f"{frame.filename}:{template.get_corresponding_lineno(frame.lineno)}"
+        return str(self._file(name))
 
 
 @cache

@@ -1,0 +1,1 @@
+"""Builds the dataset: a plan, shards of patients, a manifest."""

@@ -1,0 +1,49 @@
+"""What the three command line programs share: one line for an error, the right exit code, a resumable Ctrl+C."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+
+import click
+import typer
+
+from radialog_instruct.errors import ExitCode, RadialogError
+
+
+def run_app(app: typer.Typer, program: str, arguments: Sequence[str] | None = None) -> int:
+    """Run a typer application and return its exit code.
+
+    A ``RadialogError`` becomes one line on stderr and its own exit code, a wrong flag exit code 2, and Ctrl+C exit
+    code 130 with the command that resumes the work.
+
+    Args:
+        app: The application.
+        program: Its name, for messages.
+        arguments: Command line arguments; those of the process by default.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    command = typer.main.get_command(app)
+    try:
+        status = command.main(given, prog_name=program, standalone_mode=False)
+    except RadialogError as error:
+        _print_error(program, str(error))
+        return int(error.exit_code)
+    except click.ClickException as error:
+        _print_error(program, error.format_message())
+        return int(ExitCode.USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        _print_error(program, f"interrupted; resume with: {shlex.join([program, *given])}")
+        return int(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output is gone, for example `| head`; keep Python from complaining about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.COMPLETE)
+    return int(status) if isinstance(status, int) else int(ExitCode.COMPLETE)
+
+
+def _print_error(program: str, message: str) -> None:
+    one_line = " ".join(message.split())
+    print(f"{program}: {one_line}", file=sys.stderr)
