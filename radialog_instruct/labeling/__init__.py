@@ -1,0 +1,1 @@
+"""Labelers: text to the 14 CheXpert labels."""

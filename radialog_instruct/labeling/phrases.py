@@ -1,0 +1,111 @@
+"""The rule labeler's vocabulary: what counts as a mention of each finding, and what denies or doubts one.
+
+The mentions started from the phrase lists of the CheXpert labeler (MIT licence, Stanford Machine Learning Group) and
+were extended on public reports; the cues are our own. Patterns are regular expressions over lower-case text with single
+blanks.
+"""
+
+from __future__ import annotations
+
+OTHER = "Other"
+"""Abnormalities outside the 14 classes; one of them keeps a report from being labelled "No Finding"."""
+
+MENTIONS: dict[str, str] = {
+    "Enlarged Cardiomediastinum": (
+        r"(?:widen\w*|enlarge\w*|prominen\w*)(?: of)?(?: the)? (?:\w+ )?(?:cardio)?mediastin\w+"
+        r"|(?:cardio)?mediastin\w+(?: \w+){0,3}? (?:widen\w*|enlarge\w*|prominen\w*)"
+    ),
+    "Cardiomegaly": (
+        r"cardiomegaly|(?:cardiac|heart) enlargement|enlargement of the (?:heart|cardiac \w+)"
+        r"|enlarged (?:heart|cardiac (?:silhouette|contour|shadow|size))"
+        r"|(?:the )?(?:heart|cardiac(?: silhouette| contours?| shadow)?)(?: size)?(?: \w+){0,4}? (?:enlarged|large\b)"
+    ),
+    "Lung Opacity": (
+        r"opaci\w+|infiltrates?|infiltration|air ?-?space (?:disease|process)"
+        r"|(?:increased|interstitial|streaky|patchy|hazy|linear|basilar|airspace|focal) densit\w+"
+        r"|interstitial (?:markings?|pattern|disease|prominence|thickening|changes)"
+        r"|reticula\w+|(?:parenchymal |apical |basilar |linear )?scar(?:ring|s)?\b|peribronchial (?:thickening|cuffing)"
+        r"|fibrosis|fibrotic|haziness|ground.?glass"
+    ),
+    "Lung Lesion": (
+        r"nodul(?:e|es|ar (?:densit\w+|opaci\w+|lesions?|foc\w+))|mass(?:es)?\b(?! effect)|lung lesions?"
+        r"|(?:pulmonary|cavitary|lytic lung) lesions?|carcinoma|neoplas\w+|tumou?rs?|metasta\w+ (?:disease|lesions?)"
+    ),
+    "Edema": (
+        r"edema|heart failure|\bchf\b|(?:vascular|pulmonary|venous) congestion|kerley|vascular indistinctness"
+        r"|indistinct(?:ness of)? (?:the )?(?:pulmonary )?vascul\w+"
+    ),
+    "Consolidation": r"consolidat\w+",
+    "Pneumonia": r"(?:broncho)?pneumonias?|infectious (?:process|etiology|infiltrate)|infection",
+    "Atelectasis": r"atelecta\w+|(?:lobar|lobe) collapse|collapse of the \w+ \w+ lobe",
+    "Pneumothorax": r"(?:hydro)?pneumothora\w+|\bptx\b",
+    "Pleural Effusion": (
+        r"(?<!pericardial )effusions?|pleural fluid|hydro(?:pneumo)?thorax|fluid in the (?:\w+ )?pleural space"
+    ),
+    "Pleural Other": (
+        r"pleural(?: and \w+| based)? (?:thickening|plaques?|scar\w*|calcif\w+)|fibrothorax|pleuro-?parenchymal scar\w*"
+        r"|thickening of the pleura|apical pleural (?:cap|thickening)"
+    ),
+    "Fracture": r"fractur\w+",
+    "Support Devices": (
+        r"pace ?makers?|\bpacer\b|\baicd\b|\bicd\b|defibrillator|picc|port-?a-?cath|mediport|chest port|infusion port"
+        r"|catheters?|cannula|(?:endotracheal|tracheostomy|enteric|nasogastric|orogastric|feeding|chest|gastric|ng|et|"
+        r"thoracostomy|drainage) tubes?|\btubes\b|\bett\b|tracheostomy|sternotomy(?: wires?)?|sternal wires?"
+        r"|surgical clips|(?:central|venous|jugular|subclavian|arterial|monitoring) lines?|\blines and tubes"
+        r"|hardware|stents?\b|prosthe\w+|(?:valve|aortic|mitral) replacement|arthroplast\w+"
+        r"|support devices?|electrodes?|pacing leads?|leads? (?:in|over|project|terminat)\w*|balloon pump|\bdrains?\b"
+    ),
+    OTHER: (
+        r"emphysema\w*|blunt\w*|eventration|scoliosis|degenerat\w+|calcifi\w+|hyperinflat\w+|hyperexpan\w+|herni\w+"
+        r"|\bcopd\b|granuloma\w*|atheroscler\w+|osteopeni\w+|kyphosis|bulla\w*|volume loss|deformit\w+|tortuo\w+|ectasia"
+        r"|spondylo\w+|osteophyt\w+|hypertension|elevat\w+ (?:of )?(?:the )?(?:right |left )?hemidiaphragm|contusion"
+        r"|pneumoperitoneum|pneumomediastinum|hemorrhage|bronchiectasis|lymphadenopathy|adenopathy"
+    ),
+}
+"""Finding (or ``OTHER``) -> pattern of its mentions."""
+
+NOT_MENTIONS: dict[str, str] = {
+    "Pneumonia": r"(?:granulomatous|prior|old|previous|remote) (?:\w+ )?infections?",
+    "Lung Lesion": r"calcified (?:\w+ )?nodul\w+",
+    "Lung Opacity": r"nodular opaci\w+|pleural scar\w*|pleuro-?parenchymal scar\w*|radiopaci\w+|radio-opaci\w+",
+}
+"""Phrases that look like a mention of a finding and are none."""
+
+_HEART = r"(?:heart|cardiac (?:size|silhouette|contours?|shadow)|cardio-?mediastinal (?:silhouette|contours?))"
+_NORMAL = r"(?:within normal|normal|unremarkable|not enlarged|unchanged and normal)"
+NORMAL_ANATOMY: dict[str, str] = {
+    "Cardiomegaly": rf"\b(?:heart|cardiac|cardio-?mediastinal)\b[^;]*?\b{_NORMAL}|\bnormal {_HEART}|normal heart size",
+    "Enlarged Cardiomediastinum": (rf"mediastin\w+[^;]*?\b{_NORMAL}|\bnormal (?:\w+ ){{0,3}}(?:cardio-?)?mediastin\w+"),
+}
+"""Statements that an organ is normal: a negative mention of its enlargement."""
+
+BORDERLINE: dict[str, str] = {
+    "Cardiomegaly": (
+        r"(?:heart|cardiac)[^;]*?(?:borderline|upper (?:limits?|range) (?:of )?normal|mildly prominent)"
+        r"|borderline (?:heart|cardiac|cardiomegaly|enlarged)"
+    ),
+}
+"""Statements that leave an enlargement open."""
+
+NEGATION_BEFORE = (
+    r"\b(?:no|not|without|nor|neither|never|free of|clear of|negative for|absence of|absent|resolution of|resolved"
+    r"|denies|rather than|lack of|exclude[sd]?|rule out|r/o)\b"
+)
+NEGATION_AFTER = (
+    r"\b(?:(?:is|are|was|were) (?:not|no longer|absent)|(?:has|have) (?:resolved|cleared|been removed)|not (?:seen|"
+    r"identified|present|visualized|appreciated|evident|detected)|resolved|removed|excluded|ruled out"
+    r"|(?:is|are) (?:un)?likely excluded)\b"
+)
+UNCERTAIN_BEFORE = (
+    r"\b(?:may|might|could|possibl[ey]|questionable|question|suspicious|suspected|suspicion|concern\w*|worrisome"
+    r"|versus|vs|cannot exclude|can ?not exclude|not exclude|can't exclude|difficult to exclude|suggest\w*|equivocal"
+    r"|probabl[ey]|perhaps|consider|either|differential|rule out|r/o)\b"
+)
+UNCERTAIN_AFTER = (
+    r"\b(?:(?:cannot|can ?not|can't|not) be (?:\w+ )?excluded|not excluded|(?:is|are) (?:possible|suspected|questioned"
+    r"|considered|in the differential|a consideration)|versus|vs|(?:may|might|could) be (?:present|considered))\b"
+)
+SCOPE_END = (
+    r"\b(?:but|however|although|though|except|which|yet|apart from|aside from|other than|with (?!no\b|out\b))|;|:"
+)
+"""What ends the reach of a cue."""

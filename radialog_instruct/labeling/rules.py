@@ -1,0 +1,129 @@
+"""The rule labeler: report text to 14 CheXpert labels, offline and without a model.
+
+Like the CheXpert labeler (Irvin et al., 2019) it looks for mentions, then for cues that deny or doubt them within reach,
+and joins the mentions of a class: one positive mention wins over uncertain ones, an uncertain one over negative ones.
+"No Finding" is positive when a text names no other class but Support Devices as positive or uncertain and no abnormality
+outside the classes. Lung Opacity is not derived from its child classes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from hashlib import blake2b
+
+from radialog_instruct.findings import (
+    FINDINGS,
+    NEGATIVE,
+    NO_FINDING,
+    POSITIVE,
+    SUPPORT_DEVICES,
+    UNCERTAIN,
+    Labels,
+    LabelValue,
+    make_labels,
+)
+from radialog_instruct.labeling import phrases
+from radialog_instruct.labeling.phrases import OTHER
+
+NAME = "rules"
+VERSION = 1
+
+_Marks = frozenset[tuple[str, int]]
+
+_MENTIONS = {name: re.compile(pattern) for name, pattern in phrases.MENTIONS.items()}
+_NOT_MENTIONS = {name: re.compile(pattern) for name, pattern in phrases.NOT_MENTIONS.items()}
+_NORMAL = {name: re.compile(pattern) for name, pattern in phrases.NORMAL_ANATOMY.items()}
+_BORDERLINE = {name: re.compile(pattern) for name, pattern in phrases.BORDERLINE.items()}
+_ANYTHING = re.compile("|".join(f"(?:{p.pattern})" for p in (*_MENTIONS.values(), *_NORMAL.values())))
+_NEGATION_BEFORE = re.compile(phrases.NEGATION_BEFORE)
+_NEGATION_AFTER = re.compile(phrases.NEGATION_AFTER)
+_UNCERTAIN_BEFORE = re.compile(phrases.UNCERTAIN_BEFORE)
+_UNCERTAIN_AFTER = re.compile(phrases.UNCERTAIN_AFTER)
+_SCOPE_END = re.compile(phrases.SCOPE_END)
+# A full stop ends a sentence unless it stands in a number ("1.5 cm") or closes a list number ("1.").
+_SENTENCE_END = re.compile(r"(?<!\d)[.?!]+(?=\s|$)|(?<=\d)\.(?=\s+[a-z]|$)|\n\s*\n")
+_REACH = 90
+"""Characters between a cue and a mention beyond which the cue no longer applies."""
+
+
+def signature() -> str:
+    """Return the labeler's name, version and vocabulary hash, as it stands in a metric's signature."""
+    vocabulary = repr(
+        sorted((name, value) for name, value in vars(phrases).items() if name.isupper() and not name.startswith("_"))
+    )
+    return f"{NAME}-v{VERSION}-{blake2b(vocabulary.encode(), digest_size=4).hexdigest()}"
+
+
+def label(text: str) -> Labels:
+    """Label a report, or any part of one.
+
+    Args:
+        text: The text; an empty one has 14 blanks.
+
+    Returns:
+        Fourteen values in the order of ``FINDINGS``.
+    """
+    found: dict[str, LabelValue] = {}
+    sentences = _sentences(text)
+    for sentence in sentences:
+        for name, value in _label_sentence(sentence):
+            found[name] = _stronger(found.get(name), value)
+    abnormal = any(value in (POSITIVE, UNCERTAIN) for name, value in found.items() if name != SUPPORT_DEVICES)
+    found.pop(OTHER, None)
+    if sentences and not abnormal:
+        found[NO_FINDING] = POSITIVE
+    return make_labels({name: found.get(name) for name in FINDINGS})
+
+
+def label_many(texts: Iterable[str]) -> list[Labels]:
+    """Label several texts, in their order."""
+    return [label(text) for text in texts]
+
+
+def _sentences(text: str) -> list[str]:
+    lowered = text.lower().replace("’", "'")
+    parts = (" ".join(part.split()) for part in _SENTENCE_END.split(lowered))
+    return [part for part in parts if any(character.isalpha() for character in part)]
+
+
+@lru_cache(maxsize=65536)
+def _label_sentence(sentence: str) -> _Marks:
+    if _ANYTHING.search(sentence) is None:
+        return frozenset()
+    marks: dict[str, LabelValue] = {}
+    for name, pattern in _NORMAL.items():
+        if pattern.search(sentence):
+            marks[name] = NEGATIVE
+    for name, pattern in _BORDERLINE.items():
+        if pattern.search(sentence):
+            marks[name] = UNCERTAIN
+    for name, pattern in _MENTIONS.items():
+        excluded = _NOT_MENTIONS.get(name)
+        ignored = [match.span() for match in excluded.finditer(sentence)] if excluded else []
+        for match in pattern.finditer(sentence):
+            if not any(start < match.end() and match.start() < end for start, end in ignored):
+                marks[name] = _stronger(marks.get(name), _assertion(sentence, match))
+    return frozenset((name, value) for name, value in marks.items() if value is not None)
+
+
+def _assertion(sentence: str, mention: re.Match[str]) -> LabelValue:
+    """Return whether a mention is asserted, denied or doubted."""
+    before = sentence[max(0, mention.start() - _REACH) : mention.start()]
+    ends = [end.end() for end in _SCOPE_END.finditer(before)]
+    before = before[ends[-1] :] if ends else before
+    after = sentence[mention.end() : mention.end() + _REACH]
+    end = _SCOPE_END.search(after)
+    after = after[: end.start()] if end else after
+    own = mention.group()
+    if _UNCERTAIN_BEFORE.search(before) or _UNCERTAIN_AFTER.search(after):
+        return UNCERTAIN
+    if _NEGATION_BEFORE.search(before) or _NEGATION_BEFORE.search(own) or _NEGATION_AFTER.search(after):
+        return NEGATIVE
+    return POSITIVE
+
+
+def _stronger(first: LabelValue, second: LabelValue) -> LabelValue:
+    order = (POSITIVE, UNCERTAIN, NEGATIVE, None)
+    return first if order.index(first) <= order.index(second) else second
