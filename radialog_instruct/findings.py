@@ -34,7 +34,9 @@ FINDINGS: tuple[str, ...] = (
 FIVE_FINDINGS: tuple[str, ...] = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
 """The five-class subset the field reports beside all 14."""
 
-POSITIVE, NEGATIVE, UNCERTAIN = 1, 0, -1
+POSITIVE: Literal[1] = 1
+NEGATIVE: Literal[0] = 0
+UNCERTAIN: Literal[-1] = -1
 """Label values; a blank (the finding is not mentioned) is ``None``."""
 
 LabelValue = Literal[-1, 0, 1] | None

@@ -24,7 +24,7 @@ CONSTANTS = "chat/radialog_v2"
 """The template that holds the protocol constants: published wordings that must stay verbatim."""
 
 _VERSION = re.compile(r"version:\s*(\d+)")
-_VARIANT = re.compile(r"(?:[a-z]+_)?v\d\d")
+_VARIANT = re.compile(r"v\d\d")
 
 
 class PromptLibrary:
@@ -58,7 +58,7 @@ class PromptLibrary:
         Raises:
             UsageError: If the template is missing, cannot be compiled or has no variant.
         """
-        names = tuple(sorted(name for name in self._template(f"instruct/{task}").blocks if _VARIANT.fullmatch(name)))
+        names = tuple(name for name in self.blocks(f"instruct/{task}") if _VARIANT.fullmatch(name))
         if not names:
             raise UsageError(
                 "the template has no variant block",
@@ -66,6 +66,14 @@ class PromptLibrary:
                 mend="add {% block v01 %}...{% endblock %}",
             )
         return names
+
+    def blocks(self, name: str) -> tuple[str, ...]:
+        """Return the names of a template's blocks, sorted.
+
+        Raises:
+            UsageError: If the template is missing or cannot be compiled.
+        """
+        return tuple(sorted(self._template(name).blocks))
 
     def use(self, task: str, variant: str) -> TemplateUse:
         """Return the identity of a task's variant, as stored with every sample.
@@ -113,7 +121,7 @@ class PromptLibrary:
         template = self._template(name)
         function = template.blocks.get(block)
         if function is None:
-            known = ", ".join(sorted(template.blocks))
+            known = ", ".join(self.blocks(name))
             raise UsageError(f"no block {block!r}", where=str(self._file(name)), mend=f"the blocks are: {known}")
         try:
             return "".join(function(template.new_context(variables))).strip()

@@ -7,10 +7,12 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-import click
 import typer
 
 from radialog_instruct.errors import ExitCode, RadialogError
+
+# typer carries a click of its own in some versions and imports click in others; this is the base of either's errors.
+_CLICK_ERROR: type[Exception] = next(k for k in typer.BadParameter.__mro__ if k.__name__ == "ClickException")
 
 
 def run_app(app: typer.Typer, program: str, arguments: Sequence[str] | None = None) -> int:
@@ -31,10 +33,11 @@ def run_app(app: typer.Typer, program: str, arguments: Sequence[str] | None = No
     except RadialogError as error:
         _print_error(program, str(error))
         return int(error.exit_code)
-    except click.ClickException as error:
-        _print_error(program, error.format_message())
+    except _CLICK_ERROR as error:
+        message: str = error.format_message()  # type: ignore[attr-defined]
+        _print_error(program, f"{message.rstrip('.')}. See {program} --help")
         return int(ExitCode.USAGE)
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         _print_error(program, f"interrupted; resume with: {shlex.join([program, *given])}")
         return int(ExitCode.INTERRUPTED)
     except BrokenPipeError:

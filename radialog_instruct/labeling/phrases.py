@@ -52,14 +52,14 @@ MENTIONS: dict[str, str] = {
         r"|catheters?|cannula|(?:endotracheal|tracheostomy|enteric|nasogastric|orogastric|feeding|chest|gastric|ng|et|"
         r"thoracostomy|drainage) tubes?|\btubes\b|\bett\b|tracheostomy|sternotomy(?: wires?)?|sternal wires?"
         r"|surgical clips|(?:central|venous|jugular|subclavian|arterial|monitoring) lines?|\blines and tubes"
-        r"|hardware|stents?\b|prosthe\w+|(?:valve|aortic|mitral) replacement|arthroplast\w+"
+        r"|hardware|\bstents?\b|prosthe\w+|(?:valve|aortic|mitral) replacement|arthroplast\w+"
         r"|support devices?|electrodes?|pacing leads?|leads? (?:in|over|project|terminat)\w*|balloon pump|\bdrains?\b"
     ),
     OTHER: (
         r"emphysema\w*|blunt\w*|eventration|scoliosis|degenerat\w+|calcifi\w+|hyperinflat\w+|hyperexpan\w+|herni\w+"
-        r"|\bcopd\b|granuloma\w*|atheroscler\w+|osteopeni\w+|kyphosis|bulla\w*|volume loss|deformit\w+|tortuo\w+|ectasia"
-        r"|spondylo\w+|osteophyt\w+|hypertension|elevat\w+ (?:of )?(?:the )?(?:right |left )?hemidiaphragm|contusion"
-        r"|pneumoperitoneum|pneumomediastinum|hemorrhage|bronchiectasis|lymphadenopathy|adenopathy"
+        r"|\bcopd\b|granuloma\w*|atheroscler\w+|osteopeni\w+|kyphosis|bulla\w*|volume loss|deformit\w+|tortuo\w+"
+        r"|ectasia|spondylo\w+|osteophyt\w+|hypertension|elevat\w+ (?:of )?(?:the )?(?:right |left )?hemidiaphragm"
+        r"|contusion|pneumoperitoneum|pneumomediastinum|hemorrhage|bronchiectasis|lymphadenopathy|adenopathy"
     ),
 }
 """Finding (or ``OTHER``) -> pattern of its mentions."""

@@ -1,9 +1,9 @@
 """The rule labeler: report text to 14 CheXpert labels, offline and without a model.
 
-Like the CheXpert labeler (Irvin et al., 2019) it looks for mentions, then for cues that deny or doubt them within reach,
-and joins the mentions of a class: one positive mention wins over uncertain ones, an uncertain one over negative ones.
-"No Finding" is positive when a text names no other class but Support Devices as positive or uncertain and no abnormality
-outside the classes. Lung Opacity is not derived from its child classes.
+Like the CheXpert labeler (Irvin et al., 2019) it looks for mentions, then for cues that deny or doubt them within
+reach, and joins the mentions of a class: one positive mention wins over uncertain ones, an uncertain one over negative
+ones. "No Finding" is positive when a text names no other class but Support Devices as positive or uncertain and no
+abnormality outside the classes. Lung Opacity is not derived from its child classes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from radialog_instruct.labeling.phrases import OTHER
 NAME = "rules"
 VERSION = 1
 
-_Marks = frozenset[tuple[str, int]]
+_Marks = frozenset[tuple[str, LabelValue]]
 
 _MENTIONS = {name: re.compile(pattern) for name, pattern in phrases.MENTIONS.items()}
 _NOT_MENTIONS = {name: re.compile(pattern) for name, pattern in phrases.NOT_MENTIONS.items()}
@@ -83,7 +83,7 @@ def label_many(texts: Iterable[str]) -> list[Labels]:
 
 
 def _sentences(text: str) -> list[str]:
-    lowered = text.lower().replace("’", "'")
+    lowered = text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     parts = (" ".join(part.split()) for part in _SENTENCE_END.split(lowered))
     return [part for part in parts if any(character.isalpha() for character in part)]
 
