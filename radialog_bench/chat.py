@@ -70,7 +70,6 @@ class Request:
         images: The images; they belong to the first user turn.
         generation: Decoding settings.
         indication: The clinical indication where the run gives it to the model, else None.
-        reference_findings: The findings text of the reference labels (``findings=reference`` ablations), else None.
     """
 
     id: str
@@ -80,7 +79,6 @@ class Request:
     images: tuple[ImageRef, ...] = ()
     generation: Generation = Generation()
     indication: str | None = None
-    reference_findings: str | None = None
 
     def __post_init__(self) -> None:
         if not self.messages or self.messages[-1].role != "user":

@@ -50,6 +50,8 @@ class EvaluationResult(_Record):
     version: int
     n: int
     """Samples of the evaluation."""
+    n_studies: int
+    """Studies these samples come from."""
     n_scored: int
     """Samples that entered the metrics."""
     n_error: int

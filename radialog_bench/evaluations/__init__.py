@@ -1,0 +1,12 @@
+"""The evaluations, each written as the conversation it is."""
+
+from __future__ import annotations
+
+from radialog_bench.evaluations.base import Conversation, EvalSample, Evaluation, LeftOut
+from radialog_bench.evaluations.report_generation import ReportGeneration
+from radialog_bench.evaluations.view_classification import ViewClassification
+
+EVALUATIONS: tuple[type[Evaluation], ...] = (ReportGeneration, ViewClassification)
+EVALUATION_NAMES: tuple[str, ...] = tuple(kind.name for kind in EVALUATIONS)
+
+__all__ = ["EVALUATIONS", "EVALUATION_NAMES", "Conversation", "EvalSample", "Evaluation", "LeftOut"]

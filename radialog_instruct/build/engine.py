@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from radialog_instruct.build.files import file_sha256, unwritable
+from radialog_instruct.files import file_sha256, unwritable
 from radialog_instruct.build.manifest import (
     MANIFEST_NAME,
     Manifest,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from radialog_instruct.build.files import file_sha256, unwritable, write_json
+from radialog_instruct.files import file_sha256, unwritable, write_json
 from radialog_instruct.config import TASK_NAMES, BuildConfig
 from radialog_instruct.errors import DataError
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from radialog_instruct.build.files import file_sha256, replacing
+from radialog_instruct.files import file_sha256, replacing
 from radialog_instruct.build.manifest import DataFile, Shard
 from radialog_instruct.build.plan import Plan
 from radialog_instruct.build.schema import Row, arrow_schema, row_of

@@ -1,0 +1,93 @@
+"""What a model is to the bench: one class with one method."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from radialog_bench.chat import Message, Request, Response
+from radialog_instruct.records import Study
+
+
+@dataclass(frozen=True)
+class BenchContext:
+    """What a baseline may know of the run. A model under test gets none of it.
+
+    Attributes:
+        answers: Request id -> the reference answer.
+        study_of: Request id -> (study id, subject id).
+        findings: Request id -> findings text of the reference labels, for ablations that show it to the model.
+        studies: Reads all studies of the source anew.
+        split: The evaluated split.
+    """
+
+    answers: Mapping[str, str]
+    study_of: Mapping[str, tuple[str, str]]
+    findings: Mapping[str, str]
+    studies: Callable[[], Iterator[Study]]
+    split: str
+
+
+class Adapter(ABC):
+    """A model under test.
+
+    A subclass implements ``generate``; everything else has a default. It is constructed with the key-value pairs of
+    ``--model-args`` and must be stateless: each request carries its whole dialog.
+
+    Attributes:
+        name: Shown in results.
+        needs_images: Whether a request's images must be readable files; if so, missing ones stop the run before the
+            model is asked.
+        limits_to_images: Whether samples without a readable image are left out and counted instead.
+        notices: What a reader of the numbers must know, in plain words.
+    """
+
+    name: str = ""
+    needs_images: bool = True
+    limits_to_images: bool = False
+    notices: tuple[str, ...] = ()
+
+    @abstractmethod
+    def generate(self, requests: list[Request]) -> Iterable[Response]:
+        """Answer a batch of requests.
+
+        Args:
+            requests: The requests; decode as ``request.generation`` says.
+
+        Returns:
+            One response a request, in any order, as they finish; ``Response.failure`` where there is no answer.
+        """
+
+    def render(self, request: Request) -> tuple[Message, ...]:
+        """Return the messages as the model reads them; the neutral ones by default. Logged, and part of the key."""
+        return request.messages
+
+    def fingerprint(self) -> str:
+        """Return what identifies the model's answers beside the request; by default its code.
+
+        Override it to cover weights: two models with one fingerprint share answers when a run is resumed.
+        """
+        return code_fingerprint(type(self))
+
+    def prepare(self, context: BenchContext) -> None:  # noqa: B027 - optional, not abstract
+        """Take what a baseline needs to know; a model under test ignores it."""
+
+    def close(self) -> None:  # noqa: B027
+        """Release what the model holds; called once at the end."""
+
+
+def rendered_messages(adapter: Adapter, request: Request) -> tuple[Message, ...]:
+    """Return a request's messages as the adapter renders them."""
+    return tuple(adapter.render(request))
+
+
+def code_fingerprint(kind: type[Any]) -> str:
+    """Return a hash of a class's name and of the file it is defined in, so that editing it asks anew."""
+    file = inspect.getsourcefile(kind)
+    source = Path(file).read_bytes() if file and Path(file).is_file() else b""
+    return sha256(f"{kind.__module__}.{kind.__qualname__}".encode() + source).hexdigest()

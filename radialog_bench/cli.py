@@ -1,0 +1,244 @@
+"""``radialog-bench``: measure any vision-language model on chest X-rays."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from radialog_instruct.errors import ExitCode, UsageError
+from radialog_instruct.terminal import run_app
+
+if TYPE_CHECKING:
+    from radialog_bench.config import RunConfig
+    from radialog_bench.run import Finished
+
+app = typer.Typer(
+    help="Measure any vision-language model on chest X-ray dialogs.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Data = Annotated[str | None, typer.Option(help="demo (the default) or iu-xray.")]
+Root = Annotated[Path | None, typer.Option(help="Folder of the data.")]
+Split = Annotated[str, typer.Option(help="train, validation, test or all.")]
+Evaluations = Annotated[str | None, typer.Option("--evaluations", "-e", help="Comma list; all by default.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first samples of each evaluation.")]
+
+
+@app.callback()
+def _main() -> None:
+    """Measure any vision-language model on chest X-ray dialogs."""
+
+
+@app.command()
+def run(
+    model: Annotated[
+        str,
+        typer.Option("--model", "-m", help="A name from `ls models`, module:Class, file.py:Class or predictions:DIR."),
+    ],
+    model_args: Annotated[
+        list[str] | None, typer.Option(help="Arguments of the adapter as key=value; may be given several times.")
+    ] = None,
+    evaluations: Evaluations = None,
+    data: Data = None,
+    root: Root = None,
+    split: Split = "test",
+    limit: Limit = None,
+    limit_to_images: Annotated[
+        bool, typer.Option("--limit-to-images", help="Leave out samples whose image is missing or unreadable.")
+    ] = False,
+    labeler: Annotated[
+        str | None, typer.Option(help="rules or chexbert; rules for the demo, chexbert for other data by default.")
+    ] = None,
+    view_parser: Annotated[str, typer.Option(help="whole-word, or released for the released code's rule.")] = (
+        "whole-word"
+    ),
+    on_error: Annotated[str, typer.Option(help="A failed sample: zero (worst answer), skip or fail.")] = "zero",
+    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples of the 95 % intervals.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Requests handed to the model at once.")] = 8,
+    window: Annotated[int, typer.Option(min=1, help="Dialogs in flight.")] = 64,
+    include_text: Annotated[
+        bool, typer.Option("--include-text", help="Show texts of credentialed sources on the report page.")
+    ] = False,
+    output_dir: Annotated[
+        Path | None, typer.Option("--output-dir", "-o", help="Run folder; an unfinished run there is resumed.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print results.json instead of a table.")] = False,
+) -> None:
+    """Ask the model, score its answers, write results.json and report.html."""
+    from radialog_bench.run import as_command, exit_failed, nothing_scored, run_benchmark
+    from radialog_bench.tables import print_results
+
+    config = run_config(
+        model=model,
+        model_args=model_arguments(model_args or []),
+        evaluations=chosen_evaluations(evaluations),
+        data=data or "demo",
+        root=root,
+        split=split,
+        limit=limit,
+        limit_to_images=limit_to_images,
+        labeler=labeler,
+        view_parser=view_parser,
+        on_error=on_error,
+        bootstrap=bootstrap,
+        seed=seed,
+        batch_size=batch_size,
+        window=window,
+        include_text=include_text,
+    )
+    if data is None:
+        _say("no --data given, so the embedded demonstration collection is used")
+    with _progress() as progress:
+        finished = run_benchmark(config, output_dir, as_command(), announce=_say, progress=progress)
+    _report_remarks(finished)
+    if as_json:
+        print(json.dumps(finished.results.model_dump(mode="json"), indent=2, sort_keys=True))
+    else:
+        print_results(finished.results, finished.folder)
+    if nothing_scored(finished.results):
+        _say("nothing was scored")
+        raise typer.Exit(int(ExitCode.NOTHING_SCORED))
+    if exit_failed(finished.results):
+        raise typer.Exit(int(ExitCode.FAILED_SAMPLES))
+
+
+@app.command("ls")
+def list_things(
+    what: Annotated[str, typer.Argument(help="models, evaluations, metrics or requests.")],
+    data: Data = None,
+    root: Root = None,
+    split: Split = "test",
+    evaluations: Evaluations = None,
+    limit: Limit = None,
+) -> None:
+    """List models, evaluations, metrics, or the requests of a run as JSON lines (for answers made elsewhere)."""
+    from radialog_bench.listing import evaluation_lines, metric_lines, model_lines, request_lines
+
+    if what == "requests":
+        names = chosen_evaluations(evaluations)
+        config = run_config(
+            model="constant", evaluations=names, data=data or "demo", root=root, split=split, limit=limit
+        )
+        lines = request_lines(config)
+    else:
+        listers = {"models": model_lines, "evaluations": evaluation_lines, "metrics": metric_lines}
+        if what not in listers:
+            mend = f"choose from: {', '.join(listers)}, requests"
+            raise UsageError(f"cannot list {what!r}", where="ls", mend=mend)
+        lines = listers[what]()
+    for line in lines:
+        print(line)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="A finished run folder.")],
+    include_text: Annotated[bool, typer.Option("--include-text", help="Show texts of credentialed sources.")] = False,
+) -> None:
+    """Write the report page of a finished run again."""
+    from radialog_bench.report import write_report
+
+    print(write_report(folder, include_text=include_text))
+
+
+def run_config(**values: Any) -> RunConfig:
+    """Build the run's configuration.
+
+    Raises:
+        UsageError: If a value is not allowed.
+    """
+    from pydantic import ValidationError
+
+    from radialog_bench.config import RunConfig
+
+    try:
+        return RunConfig(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = "--" + str(first["loc"][0]).replace("_", "-")
+        raise UsageError(
+            f"{first['input']!r}: {first['msg']}", where=flag, mend="see radialog-bench run --help"
+        ) from error
+
+
+def chosen_evaluations(names: str | None) -> tuple[str, ...]:
+    """Read a comma list of evaluations.
+
+    Raises:
+        UsageError: If one is unknown or none is given.
+    """
+    from difflib import get_close_matches
+
+    from radialog_bench.evaluations import EVALUATION_NAMES
+
+    if names is None:
+        return EVALUATION_NAMES
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    for name in wanted:
+        if name not in EVALUATION_NAMES:
+            close = get_close_matches(name, EVALUATION_NAMES, n=1) or EVALUATION_NAMES
+            raise UsageError(
+                f"no evaluation {name!r}", where="--evaluations", mend=f"did you mean {' or '.join(close)}?"
+            )
+    if not wanted:
+        raise UsageError(
+            "no evaluation given", where="--evaluations", mend=f"choose from: {', '.join(EVALUATION_NAMES)}"
+        )
+    return tuple(name for name in EVALUATION_NAMES if name in wanted)
+
+
+def model_arguments(pairs: list[str]) -> dict[str, Any]:
+    """Read key=value pairs; values are YAML scalars, so 4, 0.5, true and null have their types.
+
+    Raises:
+        UsageError: If a pair has no key or is given twice.
+    """
+    import yaml
+
+    arguments: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UsageError(f"{pair!r} is not key=value", where="--model-args", mend="for example: batch=4")
+        if key in arguments:
+            raise UsageError(f"{key!r} is given twice", where="--model-args", mend="give it once")
+        # `off` is a mode's name here, not YAML 1.1's false.
+        arguments[key] = value if value in ("on", "off", "yes", "no") else yaml.safe_load(value)
+    return arguments
+
+
+def _say(message: str) -> None:
+    print(f"radialog-bench: {message}", file=sys.stderr, flush=True)
+
+
+def _report_remarks(finished: Finished) -> None:
+    for remark in finished.remarks:
+        _say(remark)
+    if finished.from_log:
+        _say(f"{finished.from_log} answers were taken from the log, {finished.asked} were asked")
+    reasons = {
+        metric.unavailable
+        for part in finished.results.evaluations.values()
+        for metric in part.metrics.values()
+        if metric.unavailable and part.n_scored
+    }
+    for reason in sorted(reasons):
+        _say(reason)
+
+
+def _progress() -> Any:
+    from radialog_bench.tables import progress_bar
+
+    return progress_bar()
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run_app(app, "radialog-bench"))

@@ -1,0 +1,45 @@
+"""The configuration of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from radialog_bench.evaluations import EVALUATION_NAMES
+
+OnError = Literal["zero", "skip", "fail"]
+"""What a failed sample counts as: the worst answer, nothing, or the end of the run."""
+
+
+class RunConfig(BaseModel):
+    """What a run measures. Its identity, beside model and data, decides whether a run folder can be resumed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    model_args: dict[str, Any] = {}
+    evaluations: tuple[str, ...] = EVALUATION_NAMES
+    data: str = "demo"
+    root: Path | None = None
+    split: Literal["train", "validation", "test", "all"] = "test"
+    limit: int | None = Field(default=None, ge=1)
+    """Only the first samples of each evaluation."""
+    limit_to_images: bool = False
+    """Leave out samples whose image is missing or unreadable, and count them."""
+    labeler: str | None = None
+    """None takes the source's default."""
+    view_parser: str = "whole-word"
+    on_error: OnError = "zero"
+    bootstrap: int = Field(default=1000, ge=0)
+    seed: int = 0
+    batch_size: int = Field(default=8, ge=1)
+    window: int = Field(default=64, ge=1)
+    include_text: bool = False
+    """Let the report page show texts of credentialed sources."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings that change what is asked or how it is scored."""
+        free = {"batch_size", "window", "include_text", "root"}
+        return self.model_dump(mode="json", exclude=free)

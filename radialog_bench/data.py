@@ -1,0 +1,153 @@
+"""The data of a run: samples, which of them have images, and a hash of what is evaluated."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+
+from radialog_bench.adapters.base import Adapter, BenchContext
+from radialog_bench.config import RunConfig
+from radialog_bench.evaluations import EVALUATIONS, EvalSample, Evaluation, LeftOut
+from radialog_bench.evaluations.view_classification import ViewClassification
+from radialog_bench.results import DataInfo
+from radialog_instruct.errors import DataError
+from radialog_instruct.findings import findings_text, positives
+from radialog_instruct.records import Study
+from radialog_instruct.sources import Reader, open_source
+from radialog_instruct.sources.images import check_image
+
+BANNER = (
+    "The embedded demonstration collection is a few dozen open X-rays with synthetic reports, not a radiologist's; "
+    "scores on it show that the software works and say nothing about a model's quality."
+)
+
+
+@dataclass(frozen=True)
+class EvaluationData:
+    """One evaluation with its samples.
+
+    Attributes:
+        evaluation: The evaluation.
+        samples: The samples, in the source's order.
+        left_out: What gives no sample, by reason.
+    """
+
+    evaluation: Evaluation
+    samples: tuple[EvalSample, ...]
+    left_out: dict[str, int]
+
+
+@dataclass(frozen=True)
+class RunData:
+    """All data of a run."""
+
+    reader: Reader
+    info: DataInfo
+    parts: tuple[EvaluationData, ...]
+
+
+def load_data(config: RunConfig, adapter: Adapter) -> RunData:
+    """Read the studies of the split and make every evaluation's samples.
+
+    Args:
+        config: The run.
+        adapter: The model, which says whether it needs images.
+
+    Raises:
+        DataError: If the source cannot be read, has no study in the split, or images are missing that the model needs.
+    """
+    reader = open_source(config.data, config.root)
+    studies = [study for study in reader.studies() if config.split in ("all", study.split.value)]
+    if not studies:
+        raise DataError(
+            f"no study in the split {config.split!r}", where=str(reader.root), mend="choose another --split"
+        )
+    limits = config.limit_to_images or adapter.limits_to_images
+    broken: dict[str, str | None] = {}
+    parts = tuple(_part(kind, studies, config, limits, broken) for kind in evaluations(config))
+    if adapter.needs_images and not limits:
+        _require_images(parts, broken)
+    info = DataInfo(
+        source=reader.name,
+        split=config.split,
+        terms=reader.terms,
+        manifest_sha256=_manifest(parts),
+        n_studies=len({sample.study.study_id for part in parts for sample in part.samples}),
+        notices=(BANNER,) if config.data == "demo" and config.root is None else (),
+    )
+    return RunData(reader, info, parts)
+
+
+def evaluations(config: RunConfig) -> tuple[Evaluation, ...]:
+    """Return the configured evaluations."""
+    return tuple(
+        kind(parser=config.view_parser) if kind is ViewClassification else kind()
+        for kind in EVALUATIONS
+        if kind.name in config.evaluations
+    )
+
+
+def bench_context(data: RunData, config: RunConfig) -> BenchContext:
+    """Return what baselines may know."""
+    samples = [sample for part in data.parts for sample in part.samples]
+
+    def studies() -> Iterator[Study]:
+        return data.reader.studies()
+
+    labelled = {sample.id: next(iter(sample.study.labels.values()), None) for sample in samples}
+    return BenchContext(
+        answers={sample.id: sample.reference for sample in samples},
+        study_of={sample.id: (sample.study.study_id, sample.study.subject_id) for sample in samples},
+        findings={name: findings_text(positives(labels)) for name, labels in labelled.items() if labels is not None},
+        studies=studies,
+        split=config.split,
+    )
+
+
+def _part(
+    evaluation: Evaluation, studies: list[Study], config: RunConfig, limits: bool, broken: dict[str, str | None]
+) -> EvaluationData:
+    samples: list[EvalSample] = []
+    left_out: Counter[str] = Counter()
+    for item in evaluation.samples(studies):
+        if isinstance(item, LeftOut):
+            left_out[item.reason] += 1
+            continue
+        reason = _image_fault(item, broken)
+        if reason is not None and limits:
+            left_out[reason] += 1
+        else:
+            samples.append(item)
+    if config.limit is not None and len(samples) > config.limit:
+        left_out["beyond --limit"] = len(samples) - config.limit
+        samples = samples[: config.limit]
+    return EvaluationData(evaluation, tuple(samples), dict(sorted(left_out.items())))
+
+
+def _image_fault(sample: EvalSample, known: dict[str, str | None]) -> str | None:
+    file, name = sample.image.file, sample.image.image_id
+    if name not in known:
+        known[name] = "image file missing" if file is None else check_image(file)
+    return known[name]
+
+
+def _require_images(parts: tuple[EvaluationData, ...], broken: dict[str, str | None]) -> None:
+    images = {sample.image.image_id: sample.image for part in parts for sample in part.samples}
+    faults = {name: reason for name in images if (reason := broken[name]) is not None}
+    if faults:
+        first, reason = min(faults.items())
+        raise DataError(
+            f"{len(faults)} of {len(images)} images cannot be used ({reason}, first {first})",
+            where=images[first].path,
+            mend="complete the image folder, or leave those samples out with --limit-to-images",
+        )
+
+
+def _manifest(parts: tuple[EvaluationData, ...]) -> str:
+    hasher = sha256()
+    for part in parts:
+        for sample in part.samples:
+            hasher.update(repr((sample.id, sample.reference, sample.image.path)).encode())
+    return hasher.hexdigest()

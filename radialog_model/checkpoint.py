@@ -1,0 +1,170 @@
+"""A checkpoint folder: a stock LLaVA, its processor, and the findings head beside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoProcessor, LlavaForConditionalGeneration, LlavaProcessor
+
+from radialog_instruct.assets import demonstration_weights_dir
+from radialog_instruct.errors import ModelError
+from radialog_model import register
+from radialog_model.biovil import BioViLTModel
+from radialog_model.findings import FindingsHead
+
+RADIALOG_FILE = "radialog.json"
+"""Says what a checkpoint is: its notices and how it was trained."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded model with all it needs to answer.
+
+    Attributes:
+        model: The LLaVA, in evaluation mode.
+        processor: Its processor, padding on the left.
+        findings: The findings head, or None.
+        notices: What a reader of its answers must know.
+        fingerprint: SHA-256 over the weight files.
+    """
+
+    model: LlavaForConditionalGeneration
+    processor: LlavaProcessor
+    findings: FindingsHead | None
+    notices: tuple[str, ...]
+    fingerprint: str
+    training: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def tower(self) -> BioViLTModel:
+        """The image tower."""
+        tower = self.model.model.vision_tower
+        assert isinstance(tower, BioViLTModel)
+        return tower
+
+
+def load_checkpoint(weights: str | Path | None = None, *, device: str = "cpu") -> Checkpoint:
+    """Load a checkpoint from a folder or a Hub repository.
+
+    Args:
+        weights: Folder or repository id; the embedded demonstration weights by default.
+        device: Where the model computes. Weights are held in 32 bits on the CPU and in bfloat16 elsewhere.
+
+    Raises:
+        ModelError: If it cannot be found or read, or the tokenizer does not fit the model.
+    """
+    register()
+    folder = _folder(weights)
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    try:
+        model, report = LlavaForConditionalGeneration.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+        processor = AutoProcessor.from_pretrained(folder)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ModelError(f"the checkpoint cannot be loaded ({first})", where=str(folder)) from error
+    wrong = [
+        f"{kind.replace('_', ' ')}: {sorted(report[kind])[0]}"
+        for kind in ("missing_keys", "unexpected_keys")
+        if report.get(kind)
+    ]
+    if wrong:
+        raise ModelError(f"the weights do not fit the configuration ({'; '.join(wrong)})", where=str(folder))
+    processor.tokenizer.padding_side = "left"
+    described = _description(folder)
+    return Checkpoint(
+        model=model.to(device).eval(),
+        processor=processor,
+        findings=FindingsHead.load(folder),
+        notices=tuple(described.get("notices", ())),
+        fingerprint=weights_fingerprint(folder),
+        training=described.get("training", {}),
+    )
+
+
+def save_checkpoint(
+    folder: Path,
+    model: LlavaForConditionalGeneration,
+    processor: LlavaProcessor,
+    findings: FindingsHead | None,
+    notices: tuple[str, ...],
+    training: dict[str, Any],
+) -> None:
+    """Write a checkpoint as safetensors in 16 bits.
+
+    Args:
+        folder: Where to; created if needed.
+        model: The model.
+        processor: Its processor.
+        findings: The findings head, or None.
+        notices: What a reader of its answers must know.
+        training: How it was trained.
+
+    Raises:
+        ModelError: If processor and model disagree about the number of image tokens.
+    """
+    validate_tokens(model, processor)
+    folder.mkdir(parents=True, exist_ok=True)
+    model.to(torch.float16).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    if findings is not None:
+        findings.save(folder)
+    described = {"notices": list(notices), "training": training}
+    (folder / RADIALOG_FILE).write_text(json.dumps(described, indent=2, sort_keys=True) + "\n")
+
+
+def validate_tokens(model: LlavaForConditionalGeneration, processor: LlavaProcessor) -> None:
+    """Check that the processor writes as many image tokens as the tower makes features.
+
+    Raises:
+        ModelError: If it does not.
+    """
+    tower = model.config.vision_config
+    crop = processor.image_processor.crop_size["height"]
+    features, tokens = (tower.image_size // 32) ** 2, (crop // processor.patch_size) ** 2
+    if features != tokens or model.config.image_seq_length != tokens:
+        raise ModelError(f"the tower makes {features} image features, the processor writes {tokens} image tokens")
+
+
+def weights_fingerprint(folder: Path) -> str:
+    """Return the SHA-256 over the names and bytes of a checkpoint's weight files."""
+    hasher = sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        hasher.update(path.name.encode())
+        hasher.update(path.read_bytes())
+    return hasher.hexdigest()
+
+
+def _folder(weights: str | Path | None) -> Path:
+    if weights is None:
+        return demonstration_weights_dir()
+    folder = Path(weights)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ModelError("no config.json here", where=str(folder), mend="give the folder of a checkpoint")
+        return folder
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(str(weights)))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        mend = "give a checkpoint's folder, or the name of a Hub repository you can reach"
+        raise ModelError(
+            "neither a folder nor a repository that can be fetched", where=str(weights), mend=mend
+        ) from error
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    path = folder / RADIALOG_FILE
+    if not path.is_file():
+        return {}
+    try:
+        described: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"not JSON ({error})", where=str(path)) from error
+    return described

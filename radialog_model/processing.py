@@ -1,0 +1,112 @@
+"""Tokenizer, image processor and the stock processor that joins them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import CLIPImageProcessorPil, LlavaProcessor, PreTrainedTokenizerFast
+
+from radialog_instruct.errors import DataError
+from radialog_model.biovil import BioViLTConfig
+from radialog_model.prompts import IMAGE_TOKEN, chat_template
+
+if TYPE_CHECKING:
+    from transformers import LlavaConfig
+
+PAD, BOS, EOS = "<pad>", "<s>", "</s>"
+RESIZE_MARGIN = 8 / 7
+"""The short side is resized to this multiple of the crop, as in the published 512 -> 448."""
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+    """Train a byte-level BPE tokenizer; text it never saw falls back to bytes.
+
+    Args:
+        texts: The training texts.
+        vocab_size: Number of tokens, special ones included.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[PAD, BOS, EOS, IMAGE_TOKEN],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        bos_token=BOS,
+        eos_token=EOS,
+        extra_special_tokens={"image_token": IMAGE_TOKEN},
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+def build_processor(tokenizer: PreTrainedTokenizerFast, tower: BioViLTConfig) -> LlavaProcessor:
+    """Return the stock LLaVA processor for a tower.
+
+    Args:
+        tokenizer: The tokenizer.
+        tower: The tower, whose input size and stride set crop and token count.
+    """
+    crop = tower.image_size
+    images = CLIPImageProcessorPil(
+        size={"shortest_edge": round(crop * RESIZE_MARGIN)},
+        crop_size={"height": crop, "width": crop},
+        do_normalize=False,
+        do_rescale=True,
+        do_convert_rgb=True,
+    )
+    return LlavaProcessor(
+        image_processor=images,
+        tokenizer=tokenizer,
+        patch_size=tower.patch_size,
+        vision_feature_select_strategy="full",
+        num_additional_image_tokens=0,
+        chat_template=chat_template(),
+    )
+
+
+def image_tokens(config: LlavaConfig) -> int:
+    """Return the number of language-model tokens an image takes."""
+    return int(config.image_seq_length)
+
+
+def load_image(path: Path) -> Image.Image:
+    """Load a radiograph as grey in three channels.
+
+    Raises:
+        DataError: If the file is missing, no image, or cut short.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return to_rgb(image)
+    except FileNotFoundError as error:
+        raise DataError("no such image", where=str(path), mend="check the path") from error
+    except UnidentifiedImageError as error:
+        raise DataError("not an image", where=str(path), mend="give a JPEG or PNG") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"the image is damaged ({error})", where=str(path), mend="fetch it again") from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return an image as 8-bit grey in three channels; deeper pixels are stretched to their own range."""
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, dtype=np.float32)
+        low, high = float(values.min()), float(values.max())
+        scaled = (values - low) * (255.0 / max(high - low, 1e-6))
+        image = Image.fromarray(scaled.astype(np.uint8))
+    return image.convert("L").convert("RGB")
