@@ -127,6 +127,9 @@ def _run(
         asked, from_log = asked + runner.stats.asked, from_log + runner.stats.from_log
         result, records = score_part(part, outcomes, config, labeler)
         evaluations[name] = result
+        first = next((record.error for record in records if record.error), None)
+        if first is not None:
+            remarks.append(f"{name}: {result.n_error} of {result.n} samples failed, first: {first}")
         write_samples(folder / "samples" / f"{name}.jsonl", records)
     results = RunResults(model=model, data=data.info, evaluations=evaluations)
     write_json(folder / RESULTS, results.model_dump(mode="json"))

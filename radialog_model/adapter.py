@@ -109,5 +109,6 @@ class RaDialogProject(Adapter):
         if self._mode == "reference":
             return [self._reference.get(request.id) for request, _ in ready]
         new = {r.images[0].sha256: image for r, image in ready if r.images[0].sha256 not in self._predicted}
-        self._predicted.update(zip(new, predict_findings(self._checkpoint, list(new.values())), strict=True))
+        if new:
+            self._predicted.update(zip(new, predict_findings(self._checkpoint, list(new.values())), strict=True))
         return [self._predicted[request.images[0].sha256] for request, _ in ready]

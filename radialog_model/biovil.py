@@ -1,8 +1,8 @@
 """The BioViL-T image encoder for a single image, as a tower that a stock LLaVA accepts.
 
-BioViL-T (Bannur et al., CVPR 2023) is a ResNet-50 whose last feature map goes through a 1x1 convolution to 256 channels.
-Without a previous image the other 256 channels are one learned constant, so an image of 448 px gives 14 x 14 patches of
-512 values. Pixels are in 0..1, without mean or standard deviation.
+BioViL-T (Bannur et al., CVPR 2023) is a ResNet-50 whose last feature map goes through a 1x1 convolution to 256
+channels. Without a previous image the other 256 channels are one learned constant, so an image of 448 px gives 14 x 14
+patches of 512 values. Pixels are in 0..1, without mean or standard deviation.
 
 The convolutions are plain modules: a nested transformers ResNet would refuse ``attn_implementation="sdpa"``.
 """
@@ -129,7 +129,7 @@ class BioViLTModel(PreTrainedModel):
         features: Tensor = self.projection(self.blocks(self.stem(pixel_values.to(self.dtype))))
         return features
 
-    def forward(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutput:
+    def forward(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutput:  # noqa: ARG002
         """Encode images.
 
         Args:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from transformers import AutoProcessor, LlavaForConditionalGeneration, LlavaProcessor
+from transformers.utils.logging import disable_progress_bar
 
 from radialog_instruct.assets import demonstration_weights_dir
 from radialog_instruct.errors import ModelError
@@ -59,6 +60,7 @@ def load_checkpoint(weights: str | Path | None = None, *, device: str = "cpu") -
         ModelError: If it cannot be found or read, or the tokenizer does not fit the model.
     """
     register()
+    disable_progress_bar()  # of shards being read: a moment, and noise in the callers' output
     folder = _folder(weights)
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     try:
@@ -108,6 +110,7 @@ def save_checkpoint(
         ModelError: If processor and model disagree about the number of image tokens.
     """
     validate_tokens(model, processor)
+    disable_progress_bar()
     folder.mkdir(parents=True, exist_ok=True)
     model.to(torch.float16).save_pretrained(folder)
     processor.save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""Training of the ``project`` variant from scratch: the tower on labels, then projector and language model on dialogs."""
+"""Training of the ``project`` variant from scratch: the tower on labels, then the language model on dialogs."""
 
 from __future__ import annotations
 
@@ -165,7 +165,6 @@ def _dialog_stage(run: _Run, head: FindingsHead, work: Path, log: Log) -> dict[s
         save_strategy="epoch",
         save_total_limit=1,
         logging_strategy="epoch",
-        train_sampling_strategy="group_by_length",
         dataloader_pin_memory=False,
         report_to="none",
         disable_tqdm=True,

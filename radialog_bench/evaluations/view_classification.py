@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from radialog_bench.chat import Generation, Request
@@ -98,7 +97,7 @@ class ViewClassification(Evaluation):
             )
             for metric in classification_metrics(CLASSES, self._parser)
         }
-        unknown = Counter(guesses)[UNKNOWN]
+        unknown = sum(guess == UNKNOWN and answer != "" for guess, answer in zip(guesses, answers, strict=True))
         counts = {"answer names no view": unknown} if unknown else {}
         tables = {"confusion": confusion_table(guesses, truths, CLASSES)} if samples else {}
         right: list[dict[str, float | None]] = [
