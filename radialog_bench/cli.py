@@ -242,3 +242,7 @@ def _progress() -> Any:
 def main() -> None:
     """Entry point of the console script."""
     sys.exit(run_app(app, "radialog-bench"))
+
+
+if __name__ == "__main__":
+    main()

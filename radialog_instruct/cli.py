@@ -125,3 +125,7 @@ def _stderr() -> Console:
 def main() -> None:
     """Entry point of the console script."""
     sys.exit(run_app(app, "radialog-instruct"))
+
+
+if __name__ == "__main__":
+    main()

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput
 
 EXPANSION = 4
@@ -147,9 +148,17 @@ class BioViLTModel(PreTrainedModel):
         return BaseModelOutput(last_hidden_state=patches, hidden_states=(patches,))
 
     def _init_weights(self, module: nn.Module) -> None:
+        # transformers' own init functions leave alone what a checkpoint has already filled; torch's would reset it,
+        # BatchNorm's running statistics first of all.
         if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         elif isinstance(module, nn.BatchNorm2d):
-            module.reset_parameters()
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+            for buffer, fill in ((module.running_mean, init.zeros_), (module.running_var, init.ones_)):
+                if buffer is not None:
+                    fill(buffer)
+            if module.num_batches_tracked is not None:
+                init.zeros_(module.num_batches_tracked)
         elif isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=self.config.initializer_range)
+            init.normal_(module.weight, std=self.config.initializer_range)

@@ -97,3 +97,7 @@ def main() -> None:
     # transformers warns about things a user of this command cannot change; its errors still come through.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     sys.exit(run_app(app, "radialog-model"))
+
+
+if __name__ == "__main__":
+    main()

@@ -33,6 +33,8 @@ class DialogStage(_Settings):
     batch_size: int = Field(default=16, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     warmup_steps: int = Field(default=50, ge=0)
+    repeat: dict[str, int] = {}
+    """Task -> how often an epoch shows each of its rows; 1 where it is not named."""
 
 
 class TrainConfig(_Settings):

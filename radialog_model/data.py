@@ -139,7 +139,7 @@ def encode(
 
 
 class DialogDataset(torch.utils.data.Dataset[dict[str, Any]]):
-    """Training examples of one epoch; contexts are dropped and findings are chosen anew in each.
+    """Training examples; contexts are dropped anew in each epoch, the findings text is that of the reference labels.
 
     Args:
         rows: The rows.
@@ -148,7 +148,6 @@ class DialogDataset(torch.utils.data.Dataset[dict[str, Any]]):
         n_image_tokens: Tokens an image takes.
         context: Longest sequence.
         seed: Seed of the choices.
-        predicted: Image path -> predicted findings text; shown instead of the reference in half of the rows.
     """
 
     def __init__(
@@ -159,25 +158,18 @@ class DialogDataset(torch.utils.data.Dataset[dict[str, Any]]):
         n_image_tokens: int,
         context: int,
         seed: int,
-        predicted: dict[str, str] | None = None,
     ) -> None:
         self._rows, self._processor, self._images = rows, processor, images
         self._n_image_tokens, self._context, self._seed = n_image_tokens, context, seed
-        self._predicted = predicted or {}
         self.epoch = 0
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        from radialog_instruct.ids import pick
-
         row = self._rows[index]
         dropped = drop_context(row.turns, row.task, row.report_turn, row.id, epoch=self.epoch, seed=self._seed)
-        findings = row.findings
-        if row.image in self._predicted and pick(2, self._seed, "findings", row.id, str(self.epoch)):
-            findings = self._predicted[row.image]
-        ids, labels = encode(self._processor, dropped.turns, row.task, findings, self._n_image_tokens)
+        ids, labels = encode(self._processor, dropped.turns, row.task, row.findings, self._n_image_tokens)
         if len(ids) > self._context:
             where, mend = f"row {row.id}", "a longer context, or a shorter report"
             raise DataError(f"{len(ids)} tokens exceed the context of {self._context}", where=where, mend=mend)

@@ -24,15 +24,14 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from radialog_instruct.assets import demo_dir
 from radialog_instruct.errors import DataError, UsageError
-from radialog_instruct.findings import findings_text
 from radialog_model.checkpoint import save_checkpoint
 from radialog_model.config import TrainConfig
 from radialog_model.data import Collator, DialogDataset, ImageStore, Row, read_rows
-from radialog_model.findings import FindingsHead, names_above
+from radialog_model.findings import FindingsHead
 from radialog_model.presets import Preset, build_project, preset_named, project_config
 from radialog_model.processing import build_processor, train_tokenizer
 from radialog_model.prompts import layout
-from radialog_model.tower import predict, tower_data, train_tower
+from radialog_model.tower import tower_data, train_tower
 
 WORK = "work"
 """Folder under the output that holds what an interrupted run resumes from."""
@@ -73,7 +72,7 @@ def train(config: TrainConfig, dataset: Path, output: Path, image_root: Path | N
     run = _prepare(config, dataset, image_root or demo_dir())
     _check_output(output)
     head = _tower_stage(run, output / WORK, log)
-    history = _dialog_stage(run, head, output / WORK, log)
+    history = _dialog_stage(run, output / WORK, log)
     training = {
         "config": config.model_dump(mode="json"),
         "rows": dict(sorted(Counter(row.task for row in run.train).items())),
@@ -143,15 +142,13 @@ def _tower_stage(run: _Run, work: Path, log: Log) -> FindingsHead:
     return head
 
 
-def _dialog_stage(run: _Run, head: FindingsHead, work: Path, log: Log) -> dict[str, float]:
+def _dialog_stage(run: _Run, work: Path, log: Log) -> dict[str, float]:
     stage, model = run.config.dialog, run.model
     model.model.vision_tower.requires_grad_(False)
     n_image_tokens = run.preset.tower.num_patches
-    paths = sorted({row.image for row in run.train})
-    probabilities = torch.sigmoid(predict(model.model.vision_tower, run.images, paths, head))
-    texts = [findings_text(names_above(row, head.thresholds)) for row in probabilities]
     shared = (run.processor, run.images, n_image_tokens, run.preset.context, run.config.seed)
-    train_set = DialogDataset(run.train, *shared, predicted=dict(zip(paths, texts, strict=True)))
+    rows = [row for row in run.train for _ in range(stage.repeat.get(row.task, 1))]
+    train_set = DialogDataset(rows, *shared)
     arguments = TrainingArguments(
         output_dir=str(work / "dialog"),
         per_device_train_batch_size=stage.batch_size,
