@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -38,12 +37,10 @@ def run_app(app: typer.Typer, program: str, arguments: Sequence[str] | None = No
         _print_error(program, f"{message.rstrip('.')}. See {program} --help")
         return int(ExitCode.USAGE)
     except (typer.Abort, KeyboardInterrupt):
+        status = int(ExitCode.INTERRUPTED)
+    # Some versions of typer raise on Ctrl+C, others return 130.
+    if status == ExitCode.INTERRUPTED:
         _print_error(program, f"interrupted; resume with: {shlex.join([program, *given])}")
-        return int(ExitCode.INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of our output is gone, for example `| head`; keep Python from complaining about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(ExitCode.COMPLETE)
     return int(status) if isinstance(status, int) else int(ExitCode.COMPLETE)
 
 

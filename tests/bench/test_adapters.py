@@ -48,7 +48,7 @@ def test_editing_a_file_changes_the_fingerprint(tmp_path: Path) -> None:
     ("spec", "kind", "message"),
     [
         ("constnt", UsageError, "did you mean constant?"),
-        ("nonsense", UsageError, "see radialog-bench ls models"),
+        ("zzz", UsageError, "see radialog-bench ls models"),
         ("./none.py:M", UsageError, "no such file"),
         ("no_such_module_at_all:M", UsageError, "no module 'no_such_module_at_all'"),
         ("radialog_bench.adapters.baselines:Nope", UsageError, "no class 'Nope'"),
@@ -57,7 +57,7 @@ def test_editing_a_file_changes_the_fingerprint(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_resolved_says_why(spec: str, kind: type[Exception], message: str) -> None:
-    with pytest.raises(kind, match="") as caught:
+    with pytest.raises(kind) as caught:
         load_adapter(spec)
     assert message in str(caught.value)
 

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from radialog_instruct.findings import FINDINGS, make_labels, positives
+from radialog_instruct.labeling.rules import label, label_many, signature
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", {}),
+        ("The lungs are clear.", {"No Finding": 1}),
+        ("The heart is enlarged.", {"Cardiomegaly": 1}),
+        ("Heart size is normal.", {"Cardiomegaly": 0, "No Finding": 1}),
+        ("Heart size is at the upper limits of normal.", {"Cardiomegaly": -1}),
+        ("The heart is not enlarged.", {"Cardiomegaly": 0, "No Finding": 1}),
+        ("No pleural effusion or pneumothorax.", {"Pleural Effusion": 0, "Pneumothorax": 0, "No Finding": 1}),
+        ("No pneumothorax but a small pleural effusion.", {"Pneumothorax": 0, "Pleural Effusion": 1}),
+        ("Cardiomegaly without edema.", {"Cardiomegaly": 1, "Edema": 0}),
+        ("Possible pneumonia.", {"Pneumonia": -1}),
+        ("Pneumonia cannot be excluded.", {"Pneumonia": -1}),
+        ("Opacity that may represent atelectasis.", {"Lung Opacity": 1, "Atelectasis": -1}),
+        ("Small pericardial effusion.", {"No Finding": 1}),
+        ("The appearance is consistent with edema.", {"Edema": 1}),
+        ("Sternotomy wires and a pacemaker are in place.", {"Support Devices": 1, "No Finding": 1}),
+        ("Emphysema.", {}),
+        ("Calcified nodule.", {}),
+        ("Residual of prior granulomatous infection.", {}),
+        ("The pneumothorax has resolved.", {"Pneumothorax": 0, "No Finding": 1}),
+        ("There is XXXX edema. ___ consolidation is absent.", {"Edema": 1, "Consolidation": 0}),
+        ("1. Pleural thickening. 2. Rib fracture.", {"Pleural Other": 1, "Fracture": 1}),
+        ("The mediastinum is widened.", {"Enlarged Cardiomediastinum": 1}),
+        ("Nodule in the left lung measuring 1.5 cm.", {"Lung Lesion": 1}),
+        ("There is edema. No edema was seen before.", {"Edema": 1}),
+    ],
+)
+def test_mentions_negation_and_doubt(text: str, expected: dict[str, int]) -> None:
+    assert label(text) == make_labels(expected)  # type: ignore[arg-type]
+
+
+def test_order_of_texts_is_kept_and_the_signature_names_the_vocabulary() -> None:
+    texts = ["Edema.", "No edema.", "Edema."]
+    assert label_many(texts) == [label(text) for text in texts]
+    assert signature().startswith("rules-v1-")
+
+
+def test_the_demonstration_reports_say_what_their_public_labels_say() -> None:
+    from radialog_instruct.sources import open_source
+
+    for study in open_source("demo").studies():
+        assert positives(study.labels["rules"]) == positives(study.labels["public"]), study.study_id
+
+
+@pytest.mark.shared_data
+def test_the_sample_reports_of_the_chexpert_labeler(shared_data: Path) -> None:
+    folder = shared_data / "gold" / "chexpert_labeler"
+    texts = [row[0] for row in csv.reader((folder / "sample_reports.csv").open())]
+    with (folder / "labeled_reports.csv").open() as handle:
+        rows = [{k: v for k, v in row.items() if k != "Reports"} for row in csv.DictReader(handle)]
+    for text, row in zip(texts, rows, strict=True):
+        assert label(text) == make_labels({k: int(float(v)) if v else None for k, v in row.items()})  # type: ignore[misc]
+
+
+@pytest.mark.shared_data
+def test_agreement_with_the_experts_codes_of_the_open_i_reports(shared_data: Path) -> None:
+    from radialog_instruct.sources import open_source
+
+    names = {
+        "Atelectasis": "Atelectasis",
+        "Cardiomegaly": "Cardiomegaly",
+        "Effusion": "Pleural Effusion",
+        "Pneumonia": "Pneumonia",
+        "Pneumothorax": "Pneumothorax",
+        "Consolidation": "Consolidation",
+        "Edema": "Edema",
+    }
+    labels = {s.study_id: s.labels["rules"] for s in open_source("iu-xray", shared_data / "iu_xray").studies()}
+    agreed = predicted = coded = 0
+    with (shared_data / "gold" / "negbio_openi" / "openi_gld_std14.csv").open() as handle:
+        for row in csv.DictReader(handle):
+            for gold, name in names.items():
+                ours = labels[row["filename"]][FINDINGS.index(name)] == 1
+                theirs = row[gold] == "1"
+                agreed, predicted, coded = agreed + (ours and theirs), predicted + ours, coded + theirs
+    assert 2 * agreed / (predicted + coded) > 0.88
