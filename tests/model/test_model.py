@@ -121,14 +121,14 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(dataset: Path, wei
     import radialog_model.train as training
     from radialog_model.config import load_config
 
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def stop_after_the_tower(*args: object) -> None:
-        raise Stop
+        raise StopError
 
     out, lines = tmp_path / "w", []
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(StopError):
         patch.setattr(training, "_dialog_stage", stop_after_the_tower)
         training.train(load_config("tiny"), dataset, out, None, lines.append)
     assert not (out / "config.json").exists()

@@ -23,7 +23,7 @@ def test_failures_empty_answers_and_counts_are_shown(finished: Path) -> None:
     page = (finished / "report.html").read_text()
     assert "adapter: secret &lt;i&gt;why" in page
     assert "(empty)" in page
-    assert "1 × failed: adapter" in page
+    assert "1 \N{MULTIPLICATION SIGN} failed: adapter" in page
     assert "Confusion matrix" in page
     assert "Findings by class" in page
 
