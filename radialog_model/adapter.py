@@ -50,7 +50,7 @@ class RaDialogProject(Adapter):
         """Return the hash of the weights and of the chat template."""
         from hashlib import sha256
 
-        template: str = self._checkpoint.processor.chat_template
+        template = self._checkpoint.processor.chat_template
         return sha256(f"{self._checkpoint.fingerprint}|{template}".encode()).hexdigest()
 
     def prepare(self, context: BenchContext) -> None:

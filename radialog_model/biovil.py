@@ -9,7 +9,7 @@ The convolutions are plain modules: a nested transformers ResNet would refuse ``
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -87,7 +87,7 @@ class BioViLTModel(PreTrainedModel):
     main_input_name = "pixel_values"
     _supports_sdpa = True
     _supports_flash_attn = True
-    _no_split_modules = ("_Bottleneck",)
+    _no_split_modules = {"_Bottleneck"}  # noqa: RUF012
 
     def __init__(self, config: BioViLTConfig) -> None:
         super().__init__(config)
@@ -106,7 +106,7 @@ class BioViLTModel(PreTrainedModel):
         self.blocks = nn.Sequential(*blocks)
         self.projection = nn.Conv2d(channels, config.projection_dim, 1, bias=False)
         self.missing_previous = nn.Embedding(1, config.projection_dim)
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def train(self, mode: bool = True) -> BioViLTModel:
         """Switch the mode; frozen BatchNorm stays in evaluation mode, so its running statistics cannot drift."""
@@ -145,7 +145,8 @@ class BioViLTModel(PreTrainedModel):
         previous = self.missing_previous.weight.view(1, dim, 1, 1).expand(batch, dim, height, width)
         # [batch, 2 * dim, h, w] -> [batch, h * w, 2 * dim]; contiguous, because some linear kernels demand it
         patches = torch.cat((current, previous), dim=1).flatten(2).transpose(1, 2).contiguous()
-        return BaseModelOutput(last_hidden_state=patches, hidden_states=(patches,))
+        hidden = cast(torch.FloatTensor, patches)
+        return BaseModelOutput(last_hidden_state=hidden, hidden_states=(hidden,))
 
     def _init_weights(self, module: nn.Module) -> None:
         # transformers' own init functions leave alone what a checkpoint has already filled; torch's would reset it,

@@ -15,7 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 from radialog_instruct.assets import demonstration_weights_dir
 from radialog_instruct.errors import ModelError
 from radialog_model import register
-from radialog_model.biovil import BioViLTModel
+from radialog_model.biovil import BioViLTConfig, BioViLTModel
 from radialog_model.findings import FindingsHead
 
 RADIALOG_FILE = "radialog.json"
@@ -64,7 +64,8 @@ def load_checkpoint(weights: str | Path | None = None, *, device: str = "cpu") -
     folder = _folder(weights)
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     try:
-        model, report = LlavaForConditionalGeneration.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+        loaded: Any = LlavaForConditionalGeneration.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+        model, report = loaded
         processor = AutoProcessor.from_pretrained(folder)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0]
@@ -112,7 +113,7 @@ def save_checkpoint(
     validate_tokens(model, processor)
     disable_progress_bar()
     folder.mkdir(parents=True, exist_ok=True)
-    model.to(torch.float16).save_pretrained(folder)
+    model.half().save_pretrained(folder)
     processor.save_pretrained(folder)
     if findings is not None:
         findings.save(folder)
@@ -127,8 +128,9 @@ def validate_tokens(model: LlavaForConditionalGeneration, processor: LlavaProces
         ModelError: If it does not.
     """
     tower = model.config.vision_config
+    assert isinstance(tower, BioViLTConfig)
     crop = processor.image_processor.crop_size["height"]
-    features, tokens = (tower.image_size // 32) ** 2, (crop // processor.patch_size) ** 2
+    features, tokens = tower.num_patches, (crop // processor.patch_size) ** 2
     if features != tokens or model.config.image_seq_length != tokens:
         raise ModelError(f"the tower makes {features} image features, the processor writes {tokens} image tokens")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL import Image
@@ -44,7 +45,7 @@ def prompt_text(checkpoint: Checkpoint, question: Question) -> str:
     text: str = checkpoint.processor.tokenizer.apply_chat_template(
         layout(question.turns, shown), tokenize=False, chat_template=checkpoint.processor.chat_template
     )
-    return checkpoint.processor.tokenizer.bos_token + text
+    return f"{checkpoint.processor.tokenizer.bos_token}{text}"
 
 
 @torch.inference_mode()
@@ -62,7 +63,9 @@ def answer(
     Returns:
         One answer a question, in their order.
     """
-    model, processor = checkpoint.model, checkpoint.processor
+    # transformers types generate() for a protocol that its own LLaVA does not satisfy
+    model: Any = checkpoint.model
+    processor = checkpoint.processor
     prompts = [prompt_text(checkpoint, question) for question in questions]
     images = [question.image for question in questions]
     inputs = processor(text=prompts, images=images, padding=True, return_tensors="pt", add_special_tokens=False).to(

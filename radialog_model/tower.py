@@ -107,7 +107,7 @@ def train_tower(
     tower.load_state_dict(best_state[0])
     head.load_state_dict(best_state[1])
     tower.config.freeze_batchnorm = True
-    tower.eval()
+    tower.eval()  # type: ignore[no-untyped-call]
     probabilities = torch.sigmoid(predict(tower, images, validation.paths, head))
     head.thresholds.copy_(tune_thresholds(probabilities, validation.findings))
     return head.eval()
@@ -131,7 +131,7 @@ def validate(
     tower: BioViLTModel, head: FindingsHead, view_head: nn.Linear, images: ImageStore, data: TowerData
 ) -> tuple[float, str]:
     """Return the sum of balanced view accuracy and mean AUROC of the findings, and both as text."""
-    tower.eval()
+    tower.eval()  # type: ignore[no-untyped-call]
     accuracy = balanced_accuracy(predict(tower, images, data.paths, view_head).argmax(1), data.views)
     auroc = mean_auroc(predict(tower, images, data.paths, head), data.findings)
     return accuracy + auroc, f"balanced view accuracy {accuracy:.3f}, mean AUROC {auroc:.3f}"

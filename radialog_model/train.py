@@ -30,7 +30,7 @@ from radialog_model.data import Collator, DialogDataset, ImageStore, Row, read_r
 from radialog_model.findings import FindingsHead
 from radialog_model.presets import Preset, build_project, preset_named, project_config
 from radialog_model.processing import build_processor, train_tokenizer
-from radialog_model.prompts import layout
+from radialog_model.prompts import IMAGE_TOKEN, layout
 from radialog_model.tower import tower_data, train_tower
 
 WORK = "work"
@@ -97,7 +97,7 @@ def _prepare(config: TrainConfig, dataset: Path, image_root: Path) -> _Run:
     llava = project_config(
         preset,
         vocab_size=len(tokenizer),
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        image_token_id=tokenizer.encode(IMAGE_TOKEN, add_special_tokens=False)[0],
         pad=tokenizer.pad_token_id,
         bos=tokenizer.bos_token_id,
         eos=tokenizer.eos_token_id,
@@ -178,7 +178,7 @@ def _dialog_stage(run: _Run, work: Path, log: Log) -> dict[str, float]:
         callbacks=[_Epochs(train_set, log)],
     )
     trainer.remove_callback(_printer())
-    last = get_last_checkpoint(arguments.output_dir) if Path(arguments.output_dir).is_dir() else None
+    last = get_last_checkpoint(str(work / "dialog")) if (work / "dialog").is_dir() else None
     trainer.train(resume_from_checkpoint=last)
     losses = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
     return {"validation": round(losses[-1], 4), "best_validation": round(min(losses), 4)}
