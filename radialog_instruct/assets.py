@@ -45,3 +45,12 @@ def demonstration_weights_dir() -> Path:
         DataError: If the installation lacks it.
     """
     return _find("demonstration_weights")
+
+
+def section_overrides_file() -> Path:
+    """Return the table of reports whose sections are set by hand.
+
+    Raises:
+        DataError: If the installation lacks it.
+    """
+    return _find("section_overrides.csv")

@@ -77,12 +77,66 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Sections:
-    """The sections of a report; None where a section is absent or empty. Newlines are already folded to blanks."""
+    """The sections of a report; None where a section is absent or empty. Newlines are already folded to blanks.
+
+    ``last_paragraph`` is what a report without findings and impression ends with: text of unknown standing that no task
+    uses as a section.
+    """
 
     indication: str | None = None
     comparison: str | None = None
     findings: str | None = None
     impression: str | None = None
+    last_paragraph: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StructuredQuestion:
+    """One question of a structured report (Rad-ReStruct).
+
+    Attributes:
+        path: Where it stands in the report template, for example ``"lung_signs_opacity_degree"``.
+        question: Its text.
+        options: The answers it offers.
+        answers: The answers given.
+        history: The questions that led to it with their answers, outermost first; empty at level 1.
+        answer_type: ``"single_choice"``, ``"multi_choice"`` or ``"fixed_choice"``.
+    """
+
+    path: str
+    question: str
+    options: tuple[str, ...]
+    answers: tuple[str, ...]
+    history: tuple[tuple[str, tuple[str, ...]], ...]
+    answer_type: str
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether it is answered by yes or no."""
+        return set(self.options) == {"yes", "no"}
+
+
+@dataclass(frozen=True, slots=True)
+class StructuredReport:
+    """A structured report: its questions in the template's order, and the frontal images it was made for."""
+
+    questions: tuple[StructuredQuestion, ...]
+    image_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A sentence that says what speaks for some findings (MIMIC-NLE).
+
+    Attributes:
+        sentence_id: Its id in the source.
+        findings: Canonical names of the findings it explains, in MIMIC-NLE's order.
+        text: The sentence.
+    """
+
+    sentence_id: str
+    findings: tuple[str, ...]
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +147,14 @@ class Study:
         source: Name of the source, for example ``"iu-xray"``.
         study_id: The study's id, unique within the source.
         subject_id: The patient's id, unique within the source; where a source knows none, one derived from the study.
-        split: The split of the patient.
+        split: The split of the patient by the source itself, or by hash where the source sets none.
         terms: What the source's licence allows.
         images: The images, frontal ones first, each group by image id; empty for a study known by its report alone.
         sections: The report.
         labels: Labels by the name of the labeler that made them, for example ``"rules"`` or ``"public"``.
-        structured: The structured report as (question path, answers) pairs, where the source has one.
-        explanations: Natural language explanations as (findings, sentence) pairs, where the source has them.
+        official: Every official split the study stands in, by the name of the source or annotation that set it.
+        structured: The structured report, where one is attached.
+        explanations: Natural language explanations, where some are attached.
     """
 
     source: str
@@ -110,8 +165,9 @@ class Study:
     images: tuple[Image, ...]
     sections: Sections
     labels: Mapping[str, Labels] = field(default_factory=dict)
-    structured: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    explanations: tuple[tuple[tuple[str, ...], str], ...] = ()
+    official: Mapping[str, Split] = field(default_factory=dict)
+    structured: StructuredReport | None = None
+    explanations: tuple[Explanation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +201,7 @@ class Sample:
         task: Name of the task.
         study: The study it was made from.
         image: The image it is about, or None for a text-only dialog.
+        split: Its split, which may differ from the study's where an annotation has an official one of its own.
         turns: The dialog, user and assistant alternating, ending with the assistant's target.
         slot: What distinguishes samples of one task, study and image, for example the class of a binary question.
         target_source: Where the target comes from.
@@ -156,6 +213,7 @@ class Sample:
     task: str
     study: Study
     image: Image | None
+    split: Split
     turns: tuple[Turn, ...]
     slot: str
     target_source: TargetSource

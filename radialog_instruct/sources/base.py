@@ -17,13 +17,13 @@ KeepSubject = Callable[[str], bool]
 
 
 class Reader(Protocol):
-    """A source of studies.
+    """A source of studies; it can be pickled, so that several processes read it.
 
     Attributes:
         name: Name of the source.
         terms: What its licence allows.
         root: Folder that ``inputs`` lie in.
-        rejected: What the last pass could not use, by reason.
+        rejected: What the last pass could not use of the wanted patients, by reason.
         notes: What a user should know about the last pass, by remark, for example studies outside the split file.
     """
 
@@ -41,8 +41,12 @@ class Reader(Protocol):
         """
         ...
 
+    def remarks(self) -> tuple[Counter[str], Counter[str]]:
+        """Return what the files as a whole had rejected and remarked, beside what single passes count."""
+        ...
+
     def inputs(self) -> tuple[Path, ...]:
-        """Return the files that studies are read from, without the images."""
+        """Return the files and folders that studies are read from, without the images."""
         ...
 
 

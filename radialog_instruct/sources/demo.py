@@ -75,6 +75,10 @@ class DemoReader:
         nih = (self.root / NIH / "labels.csv", self.root / NIH / "google2019_subset.csv")
         return (*nih, self.root / HANNOVER / "index.csv", *embedded)
 
+    def remarks(self) -> tuple[Counter[str], Counter[str]]:
+        """Return two empty counters: the collection is complete."""
+        return Counter(), Counter()
+
     def studies(self, keep: KeepSubject | None = None) -> Iterator[Study]:
         """Yield the studies, ordered by id.
 

@@ -9,6 +9,7 @@ The collection knows no patients; one study is taken as one patient.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ ARCHIVE, XML_FOLDER = "NLMCXR_reports.tgz", "ecgen-radiology"
 REPORTS, PROJECTIONS, ANNOTATION = "indiana_reports.csv", "indiana_projections.csv", "annotation.json"
 IMAGE_FOLDERS = ("images/images_normalized", "images_normalized", "images", "NLMCXR_png", ".")
 """Where image files are looked for, under Kaggle's and under Open-i's names."""
+_SAFE_NAME = re.compile(r"[0-9A-Za-z_-][0-9A-Za-z._-]*")
 _VIEWS = {"Frontal": View.FRONTAL, "Lateral": View.LATERAL}
 _R2GEN_SPLITS = {"train": Split.TRAIN, "val": Split.VALIDATION, "test": Split.TEST}
 
@@ -35,6 +37,9 @@ _R2GEN_SPLITS = {"train": Split.TRAIN, "val": Split.VALIDATION, "test": Split.TE
 class _Projection:
     filename: str
     view: View
+
+
+_Tables = tuple[dict[str, list[_Projection]], list[XmlReport], dict[str, Split]]
 
 
 class IUXrayReader:
@@ -60,6 +65,9 @@ class IUXrayReader:
         self.root = root
         self.rejected: Counter[str] = Counter()
         self.notes: Counter[str] = Counter()
+        self._file_rejected: Counter[str] = Counter()
+        self._file_notes: Counter[str] = Counter()
+        self._read: _Tables | None = None
         self._archive = next((root / n for n in (ARCHIVE, XML_FOLDER) if (root / n).exists()), None)
         self._reports = root / REPORTS if (root / REPORTS).is_file() else None
         self._projections = root / PROJECTIONS if (root / PROJECTIONS).is_file() else None
@@ -88,16 +96,14 @@ class IUXrayReader:
             DataError: If a file is damaged, lacks a column, or holds an id twice.
         """
         self.rejected, self.notes = Counter(), Counter()
-        projections = self._read_projections()
-        reports = list(self._read_reports(projections))
-        splits = self._read_splits(reports)
-        for report in sorted(reports, key=lambda r: (len(r.study_id), r.study_id)):
+        projections, reports, splits = self._tables()
+        for report in reports:
             subject = f"iu-{report.study_id}"
             split = splits.get(report.study_id)
-            if split is None and splits:
-                self.notes["study outside the split file, taken as train"] += 1
             if keep is not None and not keep(subject):
                 continue
+            if split is None and splits:
+                self.notes["study outside the split file"] += 1
             yield Study(
                 source=self.name,
                 study_id=report.study_id,
@@ -107,11 +113,29 @@ class IUXrayReader:
                 images=self._images(report, projections.get(report.study_id, [])),
                 sections=report.sections,
                 labels={"rules": rule_labels(report.sections)},
+                official={self.name: split} if split is not None else {},
             )
+
+    def remarks(self) -> tuple[Counter[str], Counter[str]]:
+        """Return what the files as a whole had rejected and remarked, once for all passes."""
+        self._tables()
+        return Counter(self._file_rejected), Counter(self._file_notes)
+
+    def __len__(self) -> int:
+        """Return the number of studies."""
+        return len(self._tables()[1])
+
+    def _tables(self) -> _Tables:
+        """Read all files once: the collection is small, and unpacking it again for every shard is not."""
+        if self._read is None:
+            projections = self._read_projections()
+            reports = sorted(self._read_reports(projections), key=lambda r: (len(r.study_id), r.study_id))
+            self._read = projections, reports, self._read_splits(reports)
+        return self._read
 
     def _read_reports(self, projections: dict[str, list[_Projection]]) -> Iterator[XmlReport]:
         if self._archive is not None:
-            yield from read_xml_reports(self._archive, self.rejected)
+            yield from read_xml_reports(self._archive, self._file_rejected)
             return
         assert self._reports is not None
         table = _read_table(self._reports, ("uid", "indication", "comparison", "findings", "impression"))
@@ -135,6 +159,9 @@ class IUXrayReader:
             if view is None:
                 where = f"{self._projections}:{number}"
                 raise DataError(f"unknown projection {row['projection']!r}", where=where, mend="Frontal or Lateral")
+            if not _SAFE_NAME.fullmatch(row["filename"]):
+                where = f"{self._projections}:{number}"
+                raise DataError(f"invalid file name {row['filename']!r}", where=where, mend="mend the row")
             by_study.setdefault(f"CXR{row['uid']}", []).append(_Projection(row["filename"], view))
         return by_study
 
@@ -159,7 +186,7 @@ class IUXrayReader:
         for identifier, split in entries:
             study = studies.get(identifier)
             if study is None:
-                self.notes["id of the split file without a report"] += 1
+                self._file_notes["id of the split file without a report"] += 1
             elif splits.setdefault(study, split) is not split:
                 where = f"{self._splits}: {identifier}"
                 raise DataError(f"stands in the splits {splits[study]} and {split}", where=where, mend="remove one")

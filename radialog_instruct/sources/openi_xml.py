@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tarfile
 import zlib
 from collections import Counter
@@ -16,6 +17,9 @@ from defusedxml.ElementTree import fromstring
 from radialog_instruct.errors import DataError
 from radialog_instruct.records import Sections
 from radialog_instruct.sources.base import fold
+
+_ID = re.compile(r"[0-9A-Za-z_-]+")
+"""An id becomes part of a file name, so it holds no separator and no dot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,11 @@ def _parse(document: bytes) -> XmlReport | str:
     study_id = identifier.get("id", "") if identifier is not None else ""
     if not study_id:
         return "document without a uId"
+    if not _ID.fullmatch(study_id):
+        return "document whose uId is not an id"
     texts = {node.get("Label"): fold("".join(node.itertext())) for node in root.iter("AbstractText")}
     labels = ("INDICATION", "COMPARISON", "FINDINGS", "IMPRESSION")
     images = tuple(node.get("id", "") for node in root.iter("parentImage") if node.get("id"))
+    if not all(_ID.fullmatch(image) for image in images):
+        return "document with an image id that is not an id"
     return XmlReport(study_id, images, Sections(*(texts.get(label) for label in labels)))

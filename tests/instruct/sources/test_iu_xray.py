@@ -82,7 +82,9 @@ def test_r2gen_ids_give_the_split_and_others_are_train_and_counted(root: Path) -
     reader = open_source("iu-xray", root)
     splits = {study.study_id: study.split for study in reader.studies()}
     assert splits == {"CXR1": Split.TEST, "CXR2": Split.VALIDATION, "CXR10": Split.TRAIN}
-    assert reader.notes["study outside the split file, taken as train"] == 1
+    assert reader.notes["study outside the split file"] == 1
+    official = {study.study_id: study.official for study in reader.studies()}
+    assert official == {"CXR1": {"iu-xray": Split.TEST}, "CXR2": {"iu-xray": Split.VALIDATION}, "CXR10": {}}
 
 
 def test_an_unpacked_folder_reads_like_the_archive(root: Path, tmp_path: Path) -> None:
@@ -114,7 +116,7 @@ def test_a_broken_document_is_rejected_with_its_reason_and_a_bomb_is_not_opened(
     archive(tmp_path, document("CXR1"), b"<eCitation><uId", b"<eCitation/>", bomb)
     reader = open_source("iu-xray", tmp_path)
     assert [study.study_id for study in reader.studies()] == ["CXR1"]
-    assert reader.rejected == {"document is not well-formed XML": 2, "document without a uId": 1}
+    assert reader.remarks()[0] == {"document is not well-formed XML": 2, "document without a uId": 1}
 
 
 def damage_archive(root: Path) -> None:
