@@ -1,19 +1,37 @@
-"""``radialog-instruct``: build the instruct dataset and look at it."""
+"""``radialog-instruct``: build the instruct dataset, look at it, prove what is in it."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from radialog_instruct.config import TASK_NAMES, BuildConfig, BuildPlaces, ImagePolicy
-from radialog_instruct.errors import UsageError
+from radialog_instruct.build.options import (
+    ContextChoice,
+    ImagesChoice,
+    Labeler,
+    LabelFiles,
+    MimicNle,
+    MixtureName,
+    OverlapChoice,
+    RadReStruct,
+    Reports,
+    Root,
+    Seed,
+    Settings,
+    ShardCount,
+    Source,
+    SplitFile,
+    Tasks,
+    Templates,
+    Workers,
+    configure,
+)
+from radialog_instruct.config import ContextPolicy, ImagePolicy
+from radialog_instruct.tasks import Overlap
 from radialog_instruct.terminal import run_app
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 app = typer.Typer(
     help="Turn chest X-ray reports and images into the RaDialog-Instruct dataset.",
@@ -22,16 +40,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-Source = Annotated[str, typer.Option(help="Where the studies come from: demo or iu-xray.")]
-Root = Annotated[
-    Path | None, typer.Option(help="Folder of the source; the demo needs none and reads the full collection with one.")
-]
-Tasks = Annotated[str, typer.Option(help=f"Comma-separated tasks out of: {', '.join(TASK_NAMES)}.")]
-Seed = Annotated[int, typer.Option(help="Seed of every choice.")]
-Labeler = Annotated[str, typer.Option(help="Labels that supervise findings QA: rules, or public for the demo.")]
-Templates = Annotated[Path | None, typer.Option(help="Folder of templates instead of the distribution's own.")]
-ALL_TASKS = ",".join(TASK_NAMES)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+Dataset = Annotated[Path, typer.Argument(help="Folder of a built dataset.", show_default=False)]
 
 
 @app.callback()
@@ -44,82 +54,162 @@ def build(
     out: Annotated[Path, typer.Option(help="Folder of the dataset; a rerun keeps what still holds.")],
     source: Source = "demo",
     root: Root = None,
-    tasks: Tasks = ALL_TASKS,
+    reports: Reports = None,
+    mimic_nle: MimicNle = None,
+    rad_restruct: RadReStruct = None,
+    labels: LabelFiles = None,
+    labeler: Labeler = None,
+    split_file: SplitFile = None,
+    mixture: MixtureName = "paper",
+    settings: Settings = None,
+    tasks: Tasks = None,
+    overlap: OverlapChoice = Overlap.STRICT,
+    images: ImagesChoice = ImagePolicy.REFERENCE,
+    context: ContextChoice = ContextPolicy.FULL,
     seed: Seed = 0,
-    shards: Annotated[int, typer.Option(min=1, help="Shards of patients; the bytes depend on it.")] = 4,
-    workers: Annotated[int, typer.Option(min=1, help="Processes; the bytes do not depend on it.")] = 1,
-    images: Annotated[ImagePolicy, typer.Option(help="Rows without an image file: build or leave out.")] = (
-        ImagePolicy.REFERENCE
-    ),
-    labeler: Labeler = "rules",
-    yes_fraction: Annotated[float, typer.Option(help="Share of yes among binary questions.")] = 0.5,
+    shards: ShardCount = None,
+    workers: Workers = 1,
     templates: Templates = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Build the dataset as Parquet shards with a manifest."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
     from radialog_instruct.build.engine import build_dataset
+    from radialog_instruct.build.progress import shown_progress
     from radialog_instruct.build.summary import print_summary
 
-    if not 0 < yes_fraction < 1:
-        raise UsageError(f"{yes_fraction} is not between 0 and 1", where="--yes-fraction", mend="0.5 is the default")
-    config = BuildConfig(
-        source=source,
-        tasks=chosen_tasks(tasks),
-        seed=seed,
-        shards=shards,
-        images=images,
-        labeler=labeler,
-        yes_fraction=yes_fraction,
-    )
-    places = BuildPlaces(root=root, out=out, templates=templates, workers=workers)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=_stderr(), disable=not sys.stderr.isatty(), transient=True) as bar:
-        shard_bar = bar.add_task("shards", total=shards)
-        manifest = build_dataset(config, places, lambda done, total: bar.update(shard_bar, completed=done, total=total))
+    given = locals()
+    config, places = configure(given, out)
+    with shown_progress() as progress:
+        manifest = build_dataset(config, places, progress)
     print_summary(manifest, out, as_json=as_json)
+
+
+@app.command()
+def plan(
+    source: Source = "demo",
+    root: Root = None,
+    reports: Reports = None,
+    mimic_nle: MimicNle = None,
+    rad_restruct: RadReStruct = None,
+    labels: LabelFiles = None,
+    labeler: Labeler = None,
+    split_file: SplitFile = None,
+    mixture: MixtureName = "paper",
+    settings: Settings = None,
+    tasks: Tasks = None,
+    overlap: OverlapChoice = Overlap.STRICT,
+    images: ImagesChoice = ImagePolicy.REFERENCE,
+    seed: Seed = 0,
+    workers: Workers = 1,
+    templates: Templates = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the rows of every task and split, and what would be left out, before anything is built."""
+    from radialog_instruct.build.engine import plan_dataset
+    from radialog_instruct.build.progress import shown_progress
+    from radialog_instruct.build.summary import print_plan
+
+    given = locals()
+    config, places = configure(given, Path())
+    with shown_progress() as progress:
+        made = plan_dataset(config, places, progress)
+    print_plan(made, config, as_json=as_json)
 
 
 @app.command()
 def preview(
     source: Source = "demo",
     root: Root = None,
-    tasks: Tasks = ALL_TASKS,
+    reports: Reports = None,
+    mimic_nle: MimicNle = None,
+    rad_restruct: RadReStruct = None,
+    labels: LabelFiles = None,
+    labeler: Labeler = None,
+    split_file: SplitFile = None,
+    mixture: MixtureName = "full",
+    settings: Settings = None,
+    tasks: Tasks = None,
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="Samples a task.")] = 1,
     study: Annotated[str | None, typer.Option(help="Only this study id.")] = None,
     seed: Seed = 0,
-    labeler: Labeler = "rules",
     templates: Templates = None,
 ) -> None:
     """Print a few samples as chats, without building anything."""
     from radialog_instruct.preview import print_preview
 
-    print_preview(source, root, chosen_tasks(tasks), n, study, seed, labeler, templates)
+    given = locals()
+    config, places = configure(given, Path())
+    print_preview(config, places, n, study)
 
 
-def chosen_tasks(names: str) -> tuple[str, ...]:
-    """Read a comma list of task names, in the project's order.
+@app.command()
+def check(
+    dataset: Dataset,
+    as_json: AsJson = False,
+) -> None:
+    """Check a built dataset: leaks between splits and into prompts, balance, targets, schema; exits 3 if one fails."""
+    from radialog_instruct.check.run import check_dataset, print_checks
 
-    Raises:
-        UsageError: If a name is unknown or none is given.
-    """
-    from difflib import get_close_matches
-
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
-    for name in wanted:
-        if name not in TASK_NAMES:
-            close = get_close_matches(name, TASK_NAMES, n=2) or TASK_NAMES
-            raise UsageError(f"no task {name!r}", where="--tasks", mend=f"did you mean {' or '.join(close)}?")
-    if not wanted:
-        raise UsageError("no task given", where="--tasks", mend=f"choose from: {', '.join(TASK_NAMES)}")
-    return tuple(name for name in TASK_NAMES if name in wanted)
+    results = check_dataset(dataset)
+    print_checks(results, dataset, as_json=as_json)
 
 
-def _stderr() -> Console:
-    from rich.console import Console
+@app.command()
+def report(
+    dataset: Dataset,
+    out: Annotated[Path | None, typer.Option(help="The page; report.html in the dataset's folder by default.")] = None,
+) -> None:
+    """Write a self-contained page: counts, lengths, template use, label balance, what was left out, the checks."""
+    from radialog_instruct.check.page import write_report
 
-    return Console(stderr=True)
+    print(f"report: {write_report(dataset, out)}")
+
+
+@app.command()
+def label(
+    out: Annotated[Path, typer.Option(help="Parquet file of the labels.")],
+    source: Source = "demo",
+    root: Root = None,
+    reports: Reports = None,
+    labeler: Annotated[str, typer.Option(help="Labeler: rules or chexbert.")] = "rules",
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="CheXbert's chexbert.pth; by default from the Hub (StanfordAIMI/RRG_scorers).")
+    ] = None,
+    vocabulary: Annotated[
+        Path | None, typer.Option(help="vocab.txt of bert-base-uncased; by default from the Hub.")
+    ] = None,
+    sections: Annotated[
+        str, typer.Option(help="What is labelled: findings, impression or both; CheXbert was trained on impressions.")
+    ] = "findings",
+) -> None:
+    """Label every report of a source and write the labels as Parquet, for build --labels."""
+    from radialog_instruct.labeling.files import label_source
+
+    print(label_source(source, root, reports, labeler, checkpoint, vocabulary, sections, out))
+
+
+@app.command()
+def doctor(
+    roots: Annotated[list[Path], typer.Argument(help="Folders to look at.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Say which source files are in folders, which are missing, and which public project holds those."""
+    from radialog_instruct.doctor import print_diagnosis
+
+    print_diagnosis(roots, as_json=as_json)
+
+
+@app.command("synth-mimic")
+def synth_mimic(
+    out: Annotated[Path, typer.Option(help="An empty or new folder.")],
+    studies: Annotated[int, typer.Option(help="Number of studies; the real project has 227,835.")] = 500,
+    images: Annotated[str, typer.Option(help="Image files: tiny (grey JPEGs) or none.")] = "tiny",
+    reports: Annotated[str, typer.Option(help="Reports: zip, as downloaded, or tree, unpacked.")] = "zip",
+) -> None:
+    """Write an invented MIMIC-CXR tree in the real layout, to try everything without access."""
+    from radialog_instruct.synth.command import synthesise
+
+    synthesise(out, studies, images, reports)
 
 
 def main() -> None:

@@ -8,9 +8,15 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from radialog_instruct.tasks import TASKS
+from radialog_instruct.mixtures import Mixture, load_mixture
+from radialog_instruct.sources import Reader, open_source
+from radialog_instruct.tasks import TASKS, Overlap
 
 TASK_NAMES: tuple[str, ...] = tuple(task.name for task in TASKS)
+DEFAULT_LABELERS = {"mimic-cxr": "chexpert"}
+"""Labeler by source: MIMIC-CXR-JPG ships CheXpert's labels; the other sources are labelled by the rules."""
+DEFAULT_SHARDS = {"mimic-cxr": 16}
+"""Shards by source; others have four."""
 
 
 class ImagePolicy(StrEnum):
@@ -22,6 +28,15 @@ class ImagePolicy(StrEnum):
     """They are left out and counted: what a training run needs."""
 
 
+class ContextPolicy(StrEnum):
+    """How much context the rows show."""
+
+    FULL = "full"
+    """Everything, as published: training draws a context anew in every epoch."""
+    DRAWN = "drawn"
+    """One draw of context dropping, written down: for trainers that cannot transform rows."""
+
+
 class BuildConfig(BaseModel):
     """What the bytes of a built dataset depend on, beside the source's files and the templates.
 
@@ -31,15 +46,53 @@ class BuildConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str
-    tasks: tuple[str, ...] = TASK_NAMES
+    mixture: Mixture = Field(default_factory=lambda: load_mixture("paper"))
     seed: int = 0
     shards: int = Field(default=4, ge=1, le=99999)
     images: ImagePolicy = ImagePolicy.REFERENCE
     labeler: str = "rules"
-    yes_fraction: float = Field(default=0.5, gt=0, lt=1)
-    """Share of "yes" among the binary questions of each class and split, as far as the data allow."""
+    overlap: Overlap = Overlap.STRICT
+    context: ContextPolicy = ContextPolicy.FULL
     source_options: dict[str, Any] = {}
     """Options of the source's reader, for example another split file."""
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks of the mixture, in the project's order."""
+        return tuple(name for name in TASK_NAMES if name in self.mixture.tasks)
+
+
+class SourcePlaces(BaseModel):
+    """Where a source and its annotations lie."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    root: Path | None = None
+    """Root of the source; None for the embedded demonstration collection."""
+    reports: Path | None = None
+    """MIMIC-CXR's reports, a zip file or a folder."""
+    mimic_nle: Path | None = None
+    rad_restruct: Path | None = None
+    labels: tuple[Path, ...] = ()
+
+    def open(self, source: str, labeler: str | None = None, **options: Any) -> Reader:
+        """Open a source.
+
+        Args:
+            source: Its name.
+            labeler: The labeler that will be asked for.
+            **options: Options of its reader.
+
+        Raises:
+            RadialogError: As ``open_source``.
+        """
+        if self.reports is not None:
+            options["reports"] = self.reports
+        if source == "mimic-cxr" and labeler is not None:
+            options["labeler"] = labeler
+        return open_source(
+            source, self.root, mimic_nle=self.mimic_nle, rad_restruct=self.rad_restruct, labels=self.labels, **options
+        )
 
 
 class BuildPlaces(BaseModel):
@@ -47,8 +100,7 @@ class BuildPlaces(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    root: Path | None
-    """Root of the source; None for the embedded demonstration collection."""
+    source: SourcePlaces = SourcePlaces()
     out: Path
     templates: Path | None = None
     """Folder of templates; None for the distribution's own."""

@@ -1,8 +1,8 @@
 """Context dropping: how much text a training dialog about a report still shows (paper, equation 1).
 
-For findings QA and view classification one of three contexts is drawn uniformly: ``full`` keeps the report turn and the
-findings text, ``none`` removes both so that only the image is left, ``partial`` keeps half of the report's sentences.
-The draw depends on the row, the epoch and the seed alone.
+For findings QA, region QA and view classification one of three contexts is drawn uniformly: ``full`` keeps the report
+turn and the findings text, ``none`` removes both so that only the image is left, ``partial`` keeps half of the report's
+sentences. The draw depends on the row, the epoch and the seed alone.
 """
 
 from __future__ import annotations
@@ -52,8 +52,10 @@ def drop_context(
     Returns:
         The dialog and its context. A partial report keeps ceil(n / 2) sentences in their order.
     """
-    if task not in DROPPING_TASKS or report_turn is None:
-        return Dropped(tuple(turns), "full" if report_turn is not None or task == "report_generation" else "none")
+    if task not in DROPPING_TASKS:
+        return Dropped(tuple(turns), "full")
+    if report_turn is None:
+        return Dropped(tuple(turns), "none")
     context = CONTEXTS[pick(len(CONTEXTS), seed, "context", row_id, str(epoch))]
     if context == "full":
         return Dropped(tuple(turns), context)

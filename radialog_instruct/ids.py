@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
+from struct import Struct
 
 _SCHEME = "v1"
+_EIGHT = Struct(">8Q")
 
 
 def _digest(*key: str, size: int) -> bytes:
-    # A length prefix keeps ("a", "b|c") and ("a|b", "c") apart.
-    hasher = blake2b(digest_size=size)
-    for part in key:
-        raw = part.encode()
-        hasher.update(len(raw).to_bytes(4, "big"))
-        hasher.update(raw)
-    return hasher.digest()
+    return blake2b(b"".join(map(_part, key)), digest_size=size).digest()
+
+
+@lru_cache(maxsize=1 << 14)
+def _part(part: str) -> bytes:
+    # A length prefix keeps ("a", "b|c") and ("a|b", "c") apart. Cached: a study's id is hashed for all of its samples.
+    raw = part.encode()
+    return len(raw).to_bytes(4, "big") + raw
 
 
 def rank(seed: int, *key: str) -> int:
@@ -69,3 +73,19 @@ def shard_of(subject_id: str, n_shards: int) -> int:
         n_shards: Number of shards, a property of the build and never of the number of workers.
     """
     return int.from_bytes(_digest(_SCHEME, "shard", subject_id, size=8), "big") % n_shards
+
+
+def ranks(n: int, seed: int, *key: str) -> list[int]:
+    """Return n independent ranks for a key at an eighth of the cost of n calls of ``rank``.
+
+    Args:
+        n: Number of ranks.
+        seed: The build's seed.
+        *key: What is being ranked.
+    """
+    values: list[int] = []
+    block = 0
+    while len(values) < n:
+        values.extend(_EIGHT.unpack(_digest(_SCHEME, str(seed), *key, str(block), size=64)))
+        block += 1
+    return values[:n]

@@ -4,60 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 
 from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
+from radialog_instruct.build.engine import open_reader
+from radialog_instruct.build.shards import build_tasks
+from radialog_instruct.config import BuildConfig, BuildPlaces
 from radialog_instruct.errors import DataError
-from radialog_instruct.prompts import PromptLibrary
 from radialog_instruct.records import Sample, Study
-from radialog_instruct.sources import open_source
-from radialog_instruct.tasks import TASKS, Task, TaskContext
+from radialog_instruct.sources import Reader
+from radialog_instruct.tasks import Task
 
 
-def print_preview(
-    source: str,
-    root: Path | None,
-    tasks: tuple[str, ...],
-    n: int,
-    study_id: str | None,
-    seed: int,
-    labeler: str,
-    templates: Path | None,
-) -> None:
-    """Print the first n samples of each task as chats.
+def print_preview(config: BuildConfig, places: BuildPlaces, n: int, study_id: str | None) -> None:
+    """Print the first n samples of each task as chats; shares and balances are not applied.
 
     Args:
-        source: Name of the source.
-        root: Its root folder, or None for the embedded demo.
-        tasks: Names of the tasks.
+        config: What would be built.
+        places: Where it is read.
         n: Samples a task.
         study_id: Only this study, or None for the source's first ones.
-        seed: Seed of the variants.
-        labeler: Name of the labeler.
-        templates: Folder of templates, or None for the distribution's own.
 
     Raises:
         DataError: If the source cannot be read or has no such study.
         UsageError: If a template fails.
     """
-    context = TaskContext(PromptLibrary(templates), seed, labeler)
+    reader = open_reader(config, places)
     console = Console(highlight=False)
-    for kind in TASKS:
-        if kind.name not in tasks:
-            continue
-        samples = list(islice(_samples(kind(context), source, root, study_id), n))
+    for task in build_tasks(config, places.templates):
+        samples = list(islice(_samples(task, reader, config.source, study_id), n))
         for sample in samples:
             console.print(_chat(sample))
         if not samples:
-            console.print(f"{kind.name}: the source has no sample of this task")
+            console.print(f"{task.name}: the source has no sample of this task")
 
 
-def _samples(task: Task, source: str, root: Path | None, study_id: str | None) -> Iterator[Sample]:
+def _samples(task: Task, reader: Reader, source: str, study_id: str | None) -> Iterator[Sample]:
     seen = False
-    for study in open_source(source, root).studies():
+    for study in reader.studies():
         if study_id is not None and study.study_id != study_id:
             continue
         seen = True
@@ -77,4 +63,4 @@ def _chat(sample: Sample) -> Panel:
 
 def _origin(study: Study, sample: Sample) -> str:
     image = sample.image.path if sample.image else "no image"
-    return f"{study.source} {study.study_id}, {study.split.value}, {image}"
+    return f"{study.source} {study.study_id}, {sample.split.value}, {image}"

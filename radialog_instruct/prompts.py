@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import blake2b
 from pathlib import Path
 
@@ -51,6 +51,8 @@ class PromptLibrary:
         self._environment.globals["constant"] = self._constant
         self._templates: dict[str, Template] = {}
         self._uses: dict[tuple[str, str], TemplateUse] = {}
+        # Most instructions are rendered hundreds of thousands of times with a handful of variables.
+        self._rendered = lru_cache(maxsize=8192)(self._render)
 
     def variants(self, task: str) -> tuple[str, ...]:
         """Return the ids of a task's instruction variants, for example ``("v01", ..., "v10")``.
@@ -118,6 +120,13 @@ class PromptLibrary:
             UsageError: If the template or block is missing, a variable is undefined, or the sandbox refuses something;
                 it names file, line and variable.
         """
+        try:
+            return self._rendered(name, block, tuple(sorted(variables.items())))
+        except TypeError:  # a variable that cannot be hashed
+            return self._render(name, block, tuple(sorted(variables.items())))
+
+    def _render(self, name: str, block: str, values: tuple[tuple[str, object], ...]) -> str:
+        variables = dict(values)
         template = self._template(name)
         function = template.blocks.get(block)
         if function is None:

@@ -1,17 +1,17 @@
-"""The build: plan, then one shard of patients after the other or several at a time; the manifest is the truth."""
+"""The build: a plan, then one shard of patients after the other or several at a time; the manifest is the truth."""
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from radialog_instruct.files import file_sha256, unwritable
+from radialog_instruct.build.crew import Crew
+from radialog_instruct.build.inputs import input_hashes
 from radialog_instruct.build.manifest import (
     MANIFEST_NAME,
+    SPLITS_NAME,
     Manifest,
     Shard,
     fingerprint,
@@ -20,19 +20,32 @@ from radialog_instruct.build.manifest import (
     shard_is_intact,
     write_manifest,
 )
-from radialog_instruct.build.plan import Plan, make_plan
+from radialog_instruct.build.plan import Plan, make_plan, write_splits
+from radialog_instruct.build.scan import Scan, Tick, scan_shard
 from radialog_instruct.build.shards import ShardJob, build_tasks, write_shard
-from radialog_instruct.config import BuildConfig, BuildPlaces
-from radialog_instruct.errors import DataError, UsageError
+from radialog_instruct.config import BuildConfig, BuildPlaces, ImagePolicy
+from radialog_instruct.errors import UsageError
+from radialog_instruct.files import file_sha256, unwritable
 from radialog_instruct.prompts import CONSTANTS, PromptLibrary
-from radialog_instruct.sources import Reader, open_source
+from radialog_instruct.sources import Reader
+from radialog_instruct.sources.base import KeepSubject
 from radialog_instruct.tasks import TASKS
 
-Progress = Callable[[int, int], None]
-"""Called with the number of finished shards and of all shards."""
+
+@dataclass(frozen=True)
+class Progress:
+    """Who is told how far a build is.
+
+    Attributes:
+        stage: Called with the name of a stage and the number of studies it will read, or None where that is unknown.
+        studies: Called with the number of studies read since the last call.
+    """
+
+    stage: Callable[[str, int | None], None] = lambda name, total: None
+    studies: Callable[[int], None] = lambda n: None
 
 
-def build_dataset(config: BuildConfig, places: BuildPlaces, progress: Progress = lambda done, total: None) -> Manifest:
+def build_dataset(config: BuildConfig, places: BuildPlaces, progress: Progress | None = None) -> Manifest:
     """Build a dataset, or what is missing of it.
 
     A shard whose files still have the recorded bytes is kept when the build's fingerprint is the same; everything else
@@ -41,7 +54,7 @@ def build_dataset(config: BuildConfig, places: BuildPlaces, progress: Progress =
     Args:
         config: What is built.
         places: Where it is read and written.
-        progress: Told about finished shards.
+        progress: Told about the build's progress.
 
     Returns:
         The manifest, as written to ``manifest.json``.
@@ -49,35 +62,48 @@ def build_dataset(config: BuildConfig, places: BuildPlaces, progress: Progress =
     Raises:
         RadialogError: If the source, a template or the output folder cannot be used.
     """
-    reader = open_source(config.source, places.root, **config.source_options)
+    told = progress if progress is not None else Progress()
+    reader = open_reader(config, places)
     _check_output(places.out)
-    plan = make_plan(reader, config)
-    build_tasks(config, plan, places.templates)
-    templates = template_hashes(config, places.templates)
-    inputs = input_hashes(reader)
-    shards = _kept_shards(places.out, config, templates, inputs, plan)
-    remove_strays(places.out, shards)
-    manifest = Manifest(
-        fingerprint=fingerprint(config, templates, inputs, plan.images_digest()),
-        config=config,
-        terms=reader.terms.value,
-        templates=templates,
-        inputs=inputs,
-        studies=plan.studies,
-        rejected=plan.rejected,
-        images_left_out=plan.images_left_out(),
-        shards=shards,
-    )
-    write_manifest(places.out, manifest)
-    missing = [number for number in range(config.shards) if str(number) not in manifest.shards]
-    progress(config.shards - len(missing), config.shards)
-    jobs = [ShardJob(number, config, plan, places.root, places.out, places.templates) for number in missing]
-    for number, shard in _run(jobs, places.workers):
-        shards = {**manifest.shards, str(number): shard}
-        manifest = manifest.model_copy(update={"shards": dict(sorted(shards.items(), key=lambda item: int(item[0])))})
-        write_manifest(places.out, manifest)
-        progress(len(manifest.shards), config.shards)
+    with Crew(reader, config.shards, places.workers, told.studies) as crew:
+        plan = _plan(crew, reader, config, places, told)
+        manifest = _begin(reader, config, places, plan)
+        missing = [number for number in range(config.shards) if str(number) not in manifest.shards]
+        told.stage("write", round(sum(plan.studies.values()) * len(missing) / config.shards))
+        jobs = [
+            (n, ShardJob(n, config, plan.selection, plan.unusable_images[n], places.out, places.templates))
+            for n in missing
+        ]
+        for number, shard in crew.run(write_shard, jobs):
+            shards = {**manifest.shards, str(number): shard}
+            ordered = dict(sorted(shards.items(), key=lambda item: int(item[0])))
+            manifest = manifest.model_copy(update={"shards": ordered})
+            write_manifest(places.out, manifest)
     return manifest
+
+
+def plan_dataset(config: BuildConfig, places: BuildPlaces, progress: Progress | None = None) -> Plan:
+    """Count what a build would write, without writing anything.
+
+    Raises:
+        RadialogError: If the source or a template cannot be used.
+    """
+    told = progress if progress is not None else Progress()
+    reader = open_reader(config, places)
+    with Crew(reader, config.shards, places.workers, told.studies) as crew:
+        return _plan(crew, reader, config, places, told)
+
+
+def open_reader(config: BuildConfig, places: BuildPlaces) -> Reader:
+    """Open the configured source.
+
+    Raises:
+        RadialogError: As ``open_source``.
+    """
+    options: dict[str, Any] = dict(config.source_options)
+    if config.source == "mimic-cxr":
+        options["locate_images"] = config.images is ImagePolicy.REQUIRE
+    return places.source.open(config.source, config.labeler, **options)
 
 
 def template_hashes(config: BuildConfig, folder: Path | None) -> dict[str, str]:
@@ -87,58 +113,69 @@ def template_hashes(config: BuildConfig, folder: Path | None) -> dict[str, str]:
     return {f"{name}.jinja": prompts.hash(name) for name in sorted(names)}
 
 
-def input_hashes(reader: Reader) -> dict[str, str]:
-    """Return the SHA-256 of every file a source is read from, by path relative to its root."""
-    return {_relative(path, reader.root): file_sha256(path) for path in sorted(reader.inputs())}
+@dataclass(frozen=True)
+class _ScanJob:
+    config: BuildConfig
+    templates: Path | None
 
 
-def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+def _scan(job: _ScanJob, reader: Reader, keep: KeepSubject, tick: Tick) -> Scan:
+    return scan_shard(reader, keep, build_tasks(job.config, job.templates), job.config.images, tick)
+
+
+def _plan(crew: Crew, reader: Reader, config: BuildConfig, places: BuildPlaces, told: Progress) -> Plan:
+    # Made here first, so that a broken template is reported before anything is read.
+    tasks = build_tasks(config, places.templates)
+    told.stage("plan", _length(reader))
+    job = _ScanJob(config, places.templates)
+    scans = dict(crew.run(_scan, [(number, job) for number in range(config.shards)]))
+    return make_plan([scans[number] for number in range(config.shards)], tasks, reader, config)
+
+
+def _length(reader: Reader) -> int | None:
+    try:
+        return len(reader)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def _begin(reader: Reader, config: BuildConfig, places: BuildPlaces, plan: Plan) -> Manifest:
+    """Write the manifest with the shards that are kept, and drop all files that no longer hold."""
+    templates = template_hashes(config, places.templates)
+    inputs = input_hashes(reader)
+    identity = fingerprint(config, templates, inputs, plan.images_digest())
+    old = read_manifest(places.out)
+    kept: dict[str, Shard] = {}
+    if old is not None and old.fingerprint == identity:
+        kept = {number: shard for number, shard in old.shards.items() if shard_is_intact(places.out, shard)}
+    remove_strays(places.out, kept)
+    write_splits(places.out / SPLITS_NAME, plan.splits)
+    manifest = Manifest(
+        fingerprint=identity,
+        config=config,
+        terms=reader.terms.value,
+        templates=templates,
+        inputs=inputs,
+        studies=plan.studies,
+        rejected=plan.rejected,
+        notes=plan.notes,
+        images_left_out=plan.images_left_out(),
+        skipped=plan.skipped,
+        planned=plan.rows,
+        splits_sha256=file_sha256(places.out / SPLITS_NAME),
+        shards=kept,
+    )
+    write_manifest(places.out, manifest)
+    return manifest
 
 
 def _check_output(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
-        occupied = any(out.iterdir()) and not (out / MANIFEST_NAME).is_file()
+        names = {path.name for path in out.iterdir()}
     except OSError as error:
         raise unwritable(out, error) from error
-    if occupied:
+    # A build that was killed at its very start left these and nothing else.
+    begun = {SPLITS_NAME, f".{SPLITS_NAME}.tmp", f".{MANIFEST_NAME}.tmp"}
+    if MANIFEST_NAME not in names and names - begun:
         raise UsageError("the folder holds other files", where=str(out), mend="build into an empty or new folder")
-
-
-def _kept_shards(
-    out: Path, config: BuildConfig, templates: dict[str, str], inputs: dict[str, str], plan: Plan
-) -> dict[str, Shard]:
-    old = read_manifest(out)
-    if old is None:
-        return {}
-    if old.fingerprint != fingerprint(config, templates, inputs, plan.images_digest()):
-        return {}
-    return {number: shard for number, shard in old.shards.items() if shard_is_intact(out, shard)}
-
-
-def _run(jobs: list[ShardJob], workers: int) -> Iterator[tuple[int, Shard]]:
-    if workers == 1 or len(jobs) < 2:
-        for job in jobs:
-            yield job.number, write_shard(job)
-        return
-    # Spawned, not forked: Arrow's threads do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), context, initializer=_die_quietly) as pool:
-        futures = {pool.submit(write_shard, job): job.number for job in jobs}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BrokenProcessPool as error:
-            mend = "run the same command again, with fewer workers if memory was short; finished shards are kept"
-            raise DataError("a worker process died", mend=mend) from error
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in multiprocessing.active_children():
-                child.terminate()
-            raise
-
-
-def _die_quietly() -> None:
-    # Ctrl+C reaches the whole process group; the parent alone reports it.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)

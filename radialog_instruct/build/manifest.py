@@ -13,7 +13,9 @@ from radialog_instruct.config import TASK_NAMES, BuildConfig
 from radialog_instruct.errors import DataError
 
 MANIFEST_NAME = "manifest.json"
-BUILD_VERSION = 1
+SPLITS_NAME = "splits.parquet"
+"""The official splits of every study, for the checks."""
+BUILD_VERSION = 2
 """Raised whenever the same inputs and configuration would give other bytes than before."""
 
 
@@ -35,8 +37,6 @@ class Shard(_Record):
 
     files: dict[str, DataFile]
     """By path relative to the dataset's folder."""
-    skipped: dict[str, dict[str, int]]
-    """Task -> reason -> number of samples that could not be made."""
 
 
 class Manifest(_Record):
@@ -54,8 +54,15 @@ class Manifest(_Record):
     """Studies by split."""
     rejected: dict[str, int]
     """Studies or files the reader rejected, by reason."""
+    notes: dict[str, int]
+    """What a user should know of the source, by remark."""
     images_left_out: dict[str, int]
     """Images left out by the image policy, by reason."""
+    skipped: dict[str, dict[str, int]]
+    """Task -> reason -> number of samples that could not be made or were left out."""
+    planned: dict[str, dict[str, int]]
+    """Rows by task and split, as planned before the first was written."""
+    splits_sha256: str
     shards: dict[str, Shard]
 
     def rows(self) -> dict[str, dict[str, int]]:
@@ -65,14 +72,6 @@ class Manifest(_Record):
             for file in shard.files.values():
                 counts.setdefault(file.task, Counter())[file.split] += file.rows
         return {task: dict(sorted(by_split.items())) for task, by_split in sorted(counts.items())}
-
-    def skipped(self) -> dict[str, dict[str, int]]:
-        """Return the number of samples that could not be made, by task and reason."""
-        counts: dict[str, Counter[str]] = {}
-        for shard in self.shards.values():
-            for task, reasons in shard.skipped.items():
-                counts.setdefault(task, Counter()).update(reasons)
-        return {task: dict(sorted(reasons.items())) for task, reasons in sorted(counts.items())}
 
 
 def fingerprint(config: BuildConfig, templates: dict[str, str], inputs: dict[str, str], images: str) -> str:

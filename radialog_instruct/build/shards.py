@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from radialog_instruct.files import file_sha256, replacing
+from radialog_instruct.build.columns import ColumnBuffer
 from radialog_instruct.build.manifest import DataFile, Shard
-from radialog_instruct.build.plan import Plan
-from radialog_instruct.build.schema import Row, arrow_schema, row_of
+from radialog_instruct.build.scan import TICK, Tick, usable
+from radialog_instruct.build.schema import arrow_schema
 from radialog_instruct.config import BuildConfig
-from radialog_instruct.ids import shard_of
+from radialog_instruct.files import file_sha256, replacing
 from radialog_instruct.prompts import PromptLibrary
-from radialog_instruct.records import Study
-from radialog_instruct.sources import open_source
+from radialog_instruct.records import Sample
+from radialog_instruct.sources import Reader
+from radialog_instruct.sources.base import KeepSubject
 from radialog_instruct.tasks import TASKS, Skip, Task, TaskContext
+from radialog_instruct.tasks.selection import Selection
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,57 +30,56 @@ ROW_GROUP = 2048
 
 @dataclass(frozen=True)
 class ShardJob:
-    """All that a worker process needs to write one shard."""
+    """All that is needed to write one shard, beside the source."""
 
     number: int
     config: BuildConfig
-    plan: Plan
-    root: Path | None
+    selection: Selection
+    unusable_images: dict[str, str]
     out: Path
     templates: Path | None
 
 
-def build_tasks(config: BuildConfig, plan: Plan, templates: Path | None) -> tuple[Task, ...]:
+def build_tasks(config: BuildConfig, templates: Path | None, selection: Selection | None = None) -> tuple[Task, ...]:
     """Return the configured tasks, ready to make samples."""
-    context = TaskContext(PromptLibrary(templates), config.seed, config.labeler, plan.balance)
+    context = TaskContext(
+        prompts=PromptLibrary(templates),
+        seed=config.seed,
+        labeler=config.labeler,
+        mix=config.mixture.tasks,
+        unit=config.mixture.unit,
+        selection=selection if selection is not None else Selection(),
+        overlap=config.overlap,
+    )
     return tuple(task(context) for task in TASKS if task.name in config.tasks)
 
 
-def write_shard(job: ShardJob) -> Shard:
+def write_shard(job: ShardJob, reader: Reader, keep: KeepSubject, tick: Tick) -> Shard:
     """Write the files of one shard; they appear under their names only when all of them are complete.
 
     Raises:
         RadialogError: If the source cannot be read, a template fails, or the output cannot be written.
     """
-    config = job.config
-    tasks = build_tasks(config, job.plan, job.templates)
-    reader = open_source(config.source, job.root, **config.source_options)
-    skipped: dict[str, Counter[str]] = {task.name: Counter() for task in tasks}
+    tasks = build_tasks(job.config, job.templates, job.selection)
     with ExitStack() as stack:
         files = _ShardFiles(job, stack)
-        for study in reader.studies(lambda subject: shard_of(subject, config.shards) == job.number):
-            kept = job.plan.usable(study, config.images)
-            if kept is not None:
-                _write_study(kept, tasks, files, skipped, config.labeler)
+        for number, study in enumerate(reader.studies(keep), start=1):
+            if number % TICK == 0:
+                tick(TICK)
+            kept = usable(study, job.unusable_images, job.config.images)
+            if kept is None:
+                continue
+            for task in tasks:
+                for sample in task.samples(kept):
+                    if not isinstance(sample, Skip):  # the plan has counted it
+                        files.add(sample)
         files.close()
     return Shard(
         files={
             name: DataFile(task=task, split=split, rows=rows, sha256=file_sha256(job.out / name))
             for name, (task, split, rows) in sorted(files.rows().items())
-        },
-        skipped={task: dict(sorted(reasons.items())) for task, reasons in skipped.items()},
+        }
     )
-
-
-def _write_study(
-    study: Study, tasks: tuple[Task, ...], files: _ShardFiles, skipped: dict[str, Counter[str]], labeler: str
-) -> None:
-    for task in tasks:
-        for sample in task.samples(study):
-            if isinstance(sample, Skip):
-                skipped[task.name][sample.reason] += 1
-            else:
-                files.add(task.name, study.split.value, row_of(sample, labeler))
 
 
 class _ShardFiles:
@@ -88,16 +88,19 @@ class _ShardFiles:
     def __init__(self, job: ShardJob, stack: ExitStack) -> None:
         self._job, self._stack = job, stack
         self._schema = arrow_schema()
-        self._files: dict[tuple[str, str], _ParquetFile] = {}
+        self._files: dict[tuple[str, str], ParquetFile] = {}
 
-    def add(self, task: str, split: str, row: Row) -> None:
+    def add(self, sample: Sample) -> None:
+        task, split = sample.task, sample.split.value
         file = self._files.get((task, split))
         if file is None:
-            name = f"{task}/{split}-{self._job.number:05d}-of-{self._job.config.shards:05d}.parquet"
+            config = self._job.config
+            name = f"{task}/{split}-{self._job.number:05d}-of-{config.shards:05d}.parquet"
             temporary = self._stack.enter_context(replacing(self._job.out / name))
-            file = self._files[task, split] = _ParquetFile(name, temporary, self._schema)
+            buffer = ColumnBuffer(self._schema, config.labeler, config.context, config.seed)
+            file = self._files[task, split] = ParquetFile(name, temporary, self._schema, buffer)
             self._stack.callback(file.abandon)
-        file.add(row)
+        file.add(sample)
 
     def close(self) -> None:
         for file in self._files.values():
@@ -107,26 +110,35 @@ class _ShardFiles:
         return {file.name: (task, split, file.rows) for (task, split), file in self._files.items()}
 
 
-class _ParquetFile:
-    """One Parquet file that is filled row by row and written a row group at a time."""
+class ParquetFile:
+    """One Parquet file that is filled sample by sample and written a row group at a time.
 
-    def __init__(self, name: str, temporary: Path, schema: pa.Schema) -> None:
+    Args:
+        name: Its final name, relative to the dataset.
+        path: Where it is written.
+        schema: Its schema.
+        buffer: Collects the rows of a row group.
+    """
+
+    def __init__(self, name: str, path: Path, schema: pa.Schema, buffer: ColumnBuffer) -> None:
         import pyarrow.parquet as pq
 
         self.name, self.rows = name, 0
-        self._schema, self._buffer = schema, list[Row]()
+        self._buffer = buffer
         self._writer: pq.ParquetWriter | None = pq.ParquetWriter(
-            temporary, schema, compression="zstd", write_page_index=True
+            path, schema, compression="zstd", write_page_index=True
         )
 
-    def add(self, row: Row) -> None:
-        self._buffer.append(row)
+    def add(self, sample: Sample) -> None:
+        """Append a sample."""
+        self._buffer.add(sample)
         self.rows += 1
         if len(self._buffer) == ROW_GROUP:
             self._flush()
 
     def close(self) -> None:
-        if self._buffer:
+        """Write what is left and finish the file."""
+        if len(self._buffer):
             self._flush()
         self.abandon()
 
@@ -137,8 +149,5 @@ class _ParquetFile:
             writer.close()
 
     def _flush(self) -> None:
-        import pyarrow as pa
-
         assert self._writer is not None
-        self._writer.write_batch(pa.RecordBatch.from_pylist(self._buffer, schema=self._schema))
-        self._buffer.clear()
+        self._writer.write_batch(self._buffer.flush())

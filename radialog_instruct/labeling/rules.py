@@ -82,6 +82,20 @@ def label_many(texts: Iterable[str]) -> list[Labels]:
     return [label(text) for text in texts]
 
 
+class RuleLabeler:
+    """The rules behind the labelers' common interface."""
+
+    name = NAME
+
+    def signature(self) -> str:
+        """Return the labeler's name, version and vocabulary hash."""
+        return signature()
+
+    def label_many(self, texts: Iterable[str]) -> list[Labels]:
+        """Label several texts, in their order."""
+        return label_many(texts)
+
+
 def _sentences(text: str) -> list[str]:
     lowered = text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     parts = (" ".join(part.split()) for part in _SENTENCE_END.split(lowered))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from radialog_instruct.records import Sample, Study, TargetSource
-from radialog_instruct.tasks.base import Skip, Task, images_or_text_only
+from radialog_instruct.records import Sample, Split, Study, TargetSource
+from radialog_instruct.tasks.base import Skip, Slot, Task, is_placeholder
 
 
 class Impression(Task):
@@ -20,13 +20,20 @@ class Impression(Task):
     legacy_code = "IM"
     template = "impression"
     target_source = TargetSource.REPORT
+    answer_may_stand_in = frozenset({"report"})  # a short impression often repeats a sentence of the findings
 
-    def samples(self, study: Study) -> Iterator[Sample | Skip]:
-        """Yield one sample an image, or a text-only one for a study without images."""
-        history = self.report_turns(study)
-        impression = study.sections.impression
-        if impression is None or not history:
-            yield Skip("no impression section" if history else "no findings section")
+    def slots(self, study: Study) -> Iterator[Slot | Skip]:
+        """Yield one slot an image, or a text-only one for a study without images."""
+        if study.sections.findings is None or study.sections.impression is None:
+            yield Skip("no findings section" if study.sections.findings is None else "no impression section")
             return
-        for image in images_or_text_only(study):
-            yield self.sample(study, image, impression, history=history)
+        if is_placeholder(study.sections.impression):
+            yield Skip("the impression says nothing")
+            return
+        for image in self.images_or_text_only(study):
+            yield Slot(image, rank=self.rank(study, image))
+
+    def make(self, study: Study, slot: Slot, split: Split) -> Sample:
+        """Make the dialog about the report."""
+        history = self.report_turns(study)
+        return self.sample(study, slot, split, study.sections.impression or "", history=history, report_turn=1)

@@ -16,10 +16,10 @@ def run(*arguments: str) -> int:
 
 
 def test_build_prints_counts_and_preview_prints_chats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("build", "--out", str(tmp_path / "d"), "--json") == 0
+    assert run("build", "--out", str(tmp_path / "d"), "--mixture", "full", "--json") == 0
     counts = json.loads(capsys.readouterr().out)
     assert counts["rows"]["report_generation"]["test"] > 0
-    assert run("build", "--out", str(tmp_path / "d")) == 0
+    assert run("build", "--out", str(tmp_path / "d"), "--mixture", "full") == 0
     assert "report_generation" in capsys.readouterr().out
     assert run("preview", "--tasks", "view_classification", "-n", "2") == 0
     printed = capsys.readouterr().out
@@ -36,7 +36,21 @@ def test_build_prints_counts_and_preview_prints_chats(tmp_path: Path, capsys: py
         (("build", "--out", "{tmp}/d", "--source", "iu-xray", "--root", "{tmp}/none"), 3, "none"),
         (("build", "--out", "{tmp}/d", "--wrokers", "2"), 2, "--wrokers"),
         (("build", "--out", "{tmp}/d", "--workers", "0"), 2, "--workers"),
-        (("build", "--out", "{tmp}/d", "--yes-fraction", "1"), 2, "--yes-fraction"),
+        (("build", "--out", "{tmp}/d", "--set", "findings_qa_binary.yes_fraction=1"), 2, "yes_fraction"),
+        (("build", "--out", "{tmp}/d", "--mixture", "ful"), 2, "choose full, paper"),
+        (("build", "--out", "{tmp}/d", "--overlap", "lax"), 2, "--overlap"),
+        (("build", "--out", "{tmp}/d", "--rad-restruct", "{tmp}"), 3, "no Rad-ReStruct here"),
+        (("build", "--out", "{tmp}/d", "--labels", "{tmp}/none.parquet"), 3, "not a label file"),
+        (("plan", "--source", "mimic-cxr"), 2, "--root"),
+        (("plan", "--source", "mimic-cxr", "--root", "{tmp}"), 3, "the table is missing"),
+        (("check", "{tmp}"), 3, "no built dataset here"),
+        (("report", "{tmp}"), 3, "no manifest.json here"),
+        (("doctor", "{tmp}"), 3, "no file of MIMIC-CXR"),
+        (("doctor", "{tmp}/none"), 3, "no such folder"),
+        (("label", "--out", "{tmp}/l.parquet", "--labeler", "gpt"), 2, "choose rules or chexbert"),
+        (("label", "--out", "{tmp}/l.parquet", "--sections", "all"), 2, "--sections"),
+        (("synth-mimic", "--out", "{tmp}/s", "--studies", "3"), 2, "at least 40"),
+        (("synth-mimic", "--out", "{tmp}/s", "--images", "big"), 2, "--images"),
         (("build", "--out", "{tmp}/d", "--templates", "{tmp}/none"), 2, "no such template folder"),
         (("build",), 2, "--out"),
         (("preview", "--study", "nobody"), 3, "no study 'nobody'"),

@@ -25,7 +25,14 @@ def own(tmp_path: Path) -> PromptLibrary:
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_every_task_has_ten_distinct_variants(prompts: PromptLibrary, template: str) -> None:
     variants = prompts.variants(template)
-    texts = {prompts.render(f"instruct/{template}", v, finding="pleural effusion") for v in variants}
+    given = {
+        "finding": "pleural effusion",
+        "indication": None,
+        "question": "Are there any signs in the lung?",
+        "options": "yes, no",
+        "several": False,
+    }
+    texts = {prompts.render(f"instruct/{template}", v, **given) for v in variants}
     assert variants == tuple(f"v{i:02d}" for i in range(1, 11))
     assert len(texts) == 10
     assert all(text and text[-1] in ".?" and "{" not in text for text in texts)

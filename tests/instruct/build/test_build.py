@@ -10,11 +10,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from radialog_instruct.build.engine import build_dataset
+from radialog_instruct.build.engine import build_dataset, plan_dataset
 from radialog_instruct.build.manifest import read_manifest
-from radialog_instruct.config import TASK_NAMES, BuildConfig, BuildPlaces, ImagePolicy
+from radialog_instruct.config import TASK_NAMES, BuildConfig, BuildPlaces, ContextPolicy, ImagePolicy, SourcePlaces
 from radialog_instruct.errors import DataError, UsageError
+from radialog_instruct.mixtures import load_mixture
 
+# The demo has no explanations and, before annotations are attached, no structured reports.
+DEMO_TASKS = tuple(name for name in TASK_NAMES if name not in ("rad_restruct_qa", "explanation"))
 COLUMNS = (
     "id task messages image_paths source terms split subject_id study_id image_ids view target_source findings_text "
     "finding_labels labeler indication context report_turn template_id template_version template_hash generator quality"
@@ -22,8 +25,12 @@ COLUMNS = (
 
 
 def build(out: Path, *, workers: int = 1, templates: Path | None = None, **config: object):
-    settings = BuildConfig(source="demo", **config)  # type: ignore[arg-type]
-    return build_dataset(settings, BuildPlaces(root=None, out=out, workers=workers, templates=templates))
+    mixture = load_mixture("full")
+    if "tasks" in config:
+        names = config.pop("tasks")
+        mixture = mixture.model_copy(update={"tasks": {name: mixture.tasks[name] for name in names}})  # type: ignore[attr-defined]
+    settings = BuildConfig(source="demo", mixture=mixture, **config)  # type: ignore[arg-type]
+    return build_dataset(settings, BuildPlaces(out=out, workers=workers, templates=templates))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -42,14 +49,14 @@ def rows(folder: Path, task: str) -> list[dict]:
 
 
 def test_every_task_has_rows_in_the_published_columns(dataset: Path) -> None:
-    for task in TASK_NAMES:
+    for task in DEMO_TASKS:
         files = sorted(dataset.glob(f"{task}/*.parquet"))
         assert files, task
         assert all(pq.read_schema(file).names == COLUMNS for file in files)
 
 
 def test_ids_are_unique_and_patients_stay_in_one_split_over_all_tasks(dataset: Path) -> None:
-    everything = [row for task in TASK_NAMES for row in rows(dataset, task)]
+    everything = [row for task in DEMO_TASKS for row in rows(dataset, task)]
     assert len({row["id"] for row in everything}) == len(everything)
     splits: dict[str, set[str]] = {}
     for row in everything:
@@ -58,7 +65,7 @@ def test_ids_are_unique_and_patients_stay_in_one_split_over_all_tasks(dataset: P
 
 
 def test_messages_alternate_and_hold_no_marker_and_no_findings_text(dataset: Path) -> None:
-    for task in TASK_NAMES:
+    for task in DEMO_TASKS:
         for row in rows(dataset, task):
             roles = [m["role"] for m in row["messages"]]
             assert roles == ["user", "assistant"] * (len(roles) // 2)
@@ -107,14 +114,14 @@ def test_a_rerun_keeps_the_files_and_mends_a_damaged_one(dataset: Path, tmp_path
 def test_another_configuration_replaces_what_no_longer_holds(tmp_path: Path) -> None:
     build(tmp_path, tasks=("impression", "view_classification"))
     build(tmp_path, tasks=("impression",), seed=1, shards=2)
-    names = {path.parent.name for path in tmp_path.rglob("*.parquet")}
+    names = {path.parent.name for path in tmp_path.glob("*/*.parquet")}
     assert names == {"impression"}
-    assert all("of-00002" in path.name for path in tmp_path.rglob("*.parquet"))
+    assert all("of-00002" in path.name for path in tmp_path.glob("*/*.parquet"))
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.15, 0.4])
 def test_killing_a_build_at_any_point_loses_nothing(dataset: Path, tmp_path: Path, delay: float) -> None:
-    command = [sys.executable, "-m", "radialog_instruct.cli", "build", "--source", "demo", "--out", str(tmp_path / "d")]
+    command = [sys.executable, "-m", "radialog_instruct.cli", "build", "--mixture", "full", "--out", str(tmp_path / "d")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("d/*/*.parquet")) and process.poll() is None and time.monotonic() < deadline:
@@ -172,22 +179,55 @@ def test_the_users_own_template_is_used_and_its_error_is_named(tmp_path: Path) -
     template.write_text("{#- version: 3 -#}\n{% block v01 %}For {{ patient }}.{% endblock %}\n")
     with pytest.raises(UsageError, match=r"impression\.jinja:2: 'patient' is undefined"):
         build(tmp_path / "out2", tasks=("impression",), templates=own)
-    assert not list((tmp_path / "out2").rglob("*.parquet"))
+    assert not list((tmp_path / "out2").glob("*/*.parquet"))
     assert not [p for p in (tmp_path / "out2").rglob("*") if p.name.endswith(".tmp")]
+
+
+def test_the_plan_tells_the_rows_before_they_are_built(dataset: Path, tmp_path: Path) -> None:
+    config = BuildConfig(source="demo", mixture=load_mixture("paper"))
+    plan = plan_dataset(config, BuildPlaces(out=tmp_path / "unused"))
+    assert not (tmp_path / "unused").exists()
+    manifest = build_dataset(config, BuildPlaces(out=tmp_path / "built"))
+    assert manifest.rows() == plan.rows == manifest.planned
+    assert plan.total() < sum(sum(n.values()) for n in read_manifest(dataset).rows().values())  # type: ignore[union-attr]
+
+
+def test_context_can_be_written_down_as_one_draw(dataset: Path, tmp_path: Path) -> None:
+    build(tmp_path, context=ContextPolicy.DRAWN)
+    for task in ("findings_qa_binary", "view_classification"):
+        full = {row["id"]: row for row in rows(dataset, task)}
+        drawn = {row["id"]: row for row in rows(tmp_path, task)}
+        assert set(full) == set(drawn)
+        assert {row["context"] for row in full.values()} == {"full"}
+        assert {row["context"] for row in drawn.values()} == {"full", "none", "partial"}
+        for name, row in drawn.items():
+            assert row["messages"][-1] == full[name]["messages"][-1]
+            assert len(row["messages"]) == (2 if row["context"] == "none" else 4)
+            assert (row["report_turn"] is None) == (row["context"] == "none")
+    assert {row["context"] for row in rows(tmp_path, "impression")} == {"full"}
+
+
+def test_a_seed_changes_the_choice_and_nothing_else_does(dataset: Path, tmp_path: Path) -> None:
+    build(tmp_path / "one", seed=1)
+    one = {row["id"] for row in rows(tmp_path / "one", "findings_qa_binary")}
+    zero = {row["id"] for row in rows(dataset, "findings_qa_binary")}
+    assert one != zero
+    assert len(one) == len(zero)
 
 
 @pytest.mark.shared_data
 def test_the_real_iu_reports_build_to_equal_bytes(shared_data: Path, tmp_path: Path) -> None:
-    config = BuildConfig(source="iu-xray")
+    config = BuildConfig(source="iu-xray", mixture=load_mixture("full"))
     for name, workers in (("one", 1), ("two", 2)):
-        places = BuildPlaces(root=shared_data / "iu_xray", out=tmp_path / name, workers=workers)
+        source = SourcePlaces(root=shared_data / "iu_xray")
+        places = BuildPlaces(source=source, out=tmp_path / name, workers=workers)
         manifest = build_dataset(config, places)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     assert manifest.terms == "no-derivatives"
     counts = manifest.rows()
-    assert set(counts) == set(TASK_NAMES)
+    assert set(counts) == set(DEMO_TASKS)
     assert sum(counts["impression"].values()) > 5_000
-    skipped = manifest.skipped()["view_classification"]
+    skipped = manifest.skipped["view_classification"]
     assert skipped["view FRONTAL is none of the four"] > 3_000
     assert {row["view"] for row in rows(tmp_path / "one", "view_classification")} == {"LATERAL"}
     assert os.environ.get("HF_HUB_OFFLINE") == "1"
