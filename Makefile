@@ -17,7 +17,7 @@ help: ## Show the targets
 
 demo: $(VENV)/.demo ## Build the demo dataset, run the benchmark on it, print scores and the report's path
 	@echo "==> 1/3 building the demo dataset from the embedded open X-rays"
-	@$(BIN)/radialog-instruct build --source demo --out $(OUT)/dataset
+	@$(BIN)/radialog-instruct build --source demo --mixture full --out $(OUT)/dataset
 	@echo "==> 2/3 scoring the constant baseline"
 	@$(BIN)/radialog-bench run --model constant --output-dir $(OUT)/constant
 	@echo "==> 3/3 scoring the demonstration model radialog-project"

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import LlavaProcessor
 
 from radialog_instruct.build.manifest import read_manifest
+from radialog_instruct.config import ContextPolicy
 from radialog_instruct.context import drop_context
 from radialog_instruct.errors import DataError
 from radialog_instruct.records import Turn
@@ -34,6 +35,8 @@ class Row:
     findings: str | None
     labels: tuple[int | None, ...] | None
     report_turn: int | None
+    drawn: bool = False
+    """Whether the row already shows one draw of context dropping."""
 
 
 def read_rows(folder: Path, split: str, tasks: Sequence[str]) -> list[Row]:
@@ -49,18 +52,20 @@ def read_rows(folder: Path, split: str, tasks: Sequence[str]) -> list[Row]:
     """
     import pyarrow.parquet as pq
 
-    if read_manifest(folder) is None:
+    manifest = read_manifest(folder)
+    if manifest is None:
         raise DataError("no built dataset here", where=str(folder), mend="run radialog-instruct build first")
     rows = []
+    drawn = manifest.config.context is ContextPolicy.DRAWN
     for task in tasks:
         for file in sorted((folder / task).glob(f"{split}-*.parquet")):
-            rows += [_row(record) for record in pq.read_table(file).to_pylist() if record["image_paths"]]
+            rows += [_row(record, drawn=drawn) for record in pq.read_table(file).to_pylist() if record["image_paths"]]
     if not rows:
         raise DataError(f"no row of the split {split} with an image", where=str(folder), mend=f"build {tasks}")
     return rows
 
 
-def _row(record: dict[str, Any]) -> Row:
+def _row(record: dict[str, Any], *, drawn: bool) -> Row:
     return Row(
         id=record["id"],
         task=record["task"],
@@ -70,6 +75,7 @@ def _row(record: dict[str, Any]) -> Row:
         findings=record["findings_text"],
         labels=tuple(record["finding_labels"]) if record["finding_labels"] is not None else None,
         report_turn=record["report_turn"],
+        drawn=drawn,
     )
 
 
@@ -168,8 +174,10 @@ class DialogDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         row = self._rows[index]
-        dropped = drop_context(row.turns, row.task, row.report_turn, row.id, epoch=self.epoch, seed=self._seed)
-        ids, labels = encode(self._processor, dropped.turns, row.task, row.findings, self._n_image_tokens)
+        turns = row.turns
+        if not row.drawn:
+            turns = drop_context(turns, row.task, row.report_turn, row.id, epoch=self.epoch, seed=self._seed).turns
+        ids, labels = encode(self._processor, turns, row.task, row.findings, self._n_image_tokens)
         if len(ids) > self._context:
             where, mend = f"row {row.id}", "a longer context, or a shorter report"
             raise DataError(f"{len(ids)} tokens exceed the context of {self._context}", where=where, mend=mend)

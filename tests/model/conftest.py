@@ -8,13 +8,16 @@ import pytest
 
 from radialog_instruct.build.engine import build_dataset
 from radialog_instruct.config import BuildConfig, BuildPlaces
+from radialog_instruct.mixtures import load_mixture
 
 
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("data") / "dataset"
-    config = BuildConfig(source="demo", shards=1, tasks=("report_generation", "view_classification"))
-    build_dataset(config, BuildPlaces(root=None, out=out))
+    full = load_mixture("full")
+    tasks = {name: full.tasks[name] for name in ("report_generation", "view_classification")}
+    config = BuildConfig(source="demo", shards=1, mixture=full.model_copy(update={"tasks": tasks}))
+    build_dataset(config, BuildPlaces(out=out))
     return out
 
 
