@@ -109,3 +109,30 @@ SCOPE_END = (
     r"\b(?:but|however|although|though|except|which|yet|apart from|aside from|other than|with (?!no\b|out\b))|;|:"
 )
 """What ends the reach of a cue."""
+
+TRIGGERS: dict[str, str] = {
+    "Enlarged Cardiomediastinum": "media cardi",
+    "Cardiomegaly": "cardi heart borde",
+    "Lung Opacity": (
+        "opaci infil air airsp densi inter retic scar scars scarr perib fibro hazin groun nodul haze hazy airwa"
+    ),
+    "Lung Lesion": "nodul mass masse lesio carci neopl tumor tumou metas micro malig",
+    "Edema": "edema heart chf conge kerle vascu indis failu",
+    "Consolidation": "conso",
+    "Pneumonia": "pneum bronc infec",
+    "Atelectasis": "atele colla subse",
+    "Pneumothorax": "pneum hydro ptx",
+    "Pleural Effusion": "effus pleur hydro fluid hemot",
+    "Pleural Other": "pleur fibro thick",
+    "Fracture": "fract",
+    "Support Devices": (
+        "pacem pace pacer aicd icd defib picc port porta medip infus cathe cannu endot trach enter nasog orogr feedi"
+        " gastr ng et thora drain tube tubes ett stern surgi clip clips centr venou jugul subcl arter monit line lines"
+        " hardw stent prosth prost valve aorti mitra arthr suppo elect pacin lead leads ballo wire wires"
+    ),
+    OTHER: (
+        "emphy blunt event scoli degen calci hyper herni copd granu ather osteo kypho bulla volum defor tortu ectas"
+        " spond eleva contu pneum hemor bronc lymph adeno"
+    ),
+}
+"""Finding (or ``OTHER``) -> first five letters of the words (or whole shorter words) one of which every mention holds."""

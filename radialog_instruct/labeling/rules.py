@@ -36,7 +36,13 @@ _MENTIONS = {name: re.compile(pattern) for name, pattern in phrases.MENTIONS.ite
 _NOT_MENTIONS = {name: re.compile(pattern) for name, pattern in phrases.NOT_MENTIONS.items()}
 _NORMAL = {name: re.compile(pattern) for name, pattern in phrases.NORMAL_ANATOMY.items()}
 _BORDERLINE = {name: re.compile(pattern) for name, pattern in phrases.BORDERLINE.items()}
-_ANYTHING = re.compile("|".join(f"(?:{p.pattern})" for p in (*_MENTIONS.values(), *_NORMAL.values())))
+_WORD = re.compile(r"[a-z]+")
+_PREFIX = 5
+_TRIGGERED: dict[str, tuple[str, ...]] = {}
+"""Beginning of a word -> findings whose patterns are worth trying; most sentences need one or two of them."""
+for _name, _beginnings in phrases.TRIGGERS.items():
+    for _beginning in _beginnings.split():
+        _TRIGGERED[_beginning] = (*_TRIGGERED.get(_beginning, ()), _name)
 _NEGATION_BEFORE = re.compile(phrases.NEGATION_BEFORE)
 _NEGATION_AFTER = re.compile(phrases.NEGATION_AFTER)
 _UNCERTAIN_BEFORE = re.compile(phrases.UNCERTAIN_BEFORE)
@@ -56,19 +62,21 @@ def signature() -> str:
     return f"{NAME}-v{VERSION}-{blake2b(vocabulary.encode(), digest_size=4).hexdigest()}"
 
 
-def label(text: str) -> Labels:
+def label(text: str, *, cache: bool = True) -> Labels:
     """Label a report, or any part of one.
 
     Args:
         text: The text; an empty one has 14 blanks.
+        cache: Whether sentences met before are remembered; reports repeat many.
 
     Returns:
         Fourteen values in the order of ``FINDINGS``.
     """
     found: dict[str, LabelValue] = {}
     sentences = _sentences(text)
+    marks = _remembered if cache else _label_sentence
     for sentence in sentences:
-        for name, value in _label_sentence(sentence):
+        for name, value in marks(sentence):
             found[name] = _stronger(found.get(name), value)
     abnormal = any(value in (POSITIVE, UNCERTAIN) for name, value in found.items() if name != SUPPORT_DEVICES)
     found.pop(OTHER, None)
@@ -102,24 +110,29 @@ def _sentences(text: str) -> list[str]:
     return [part for part in parts if any(character.isalpha() for character in part)]
 
 
-@lru_cache(maxsize=65536)
+def clear_cache() -> None:
+    """Forget the sentences met before."""
+    _remembered.cache_clear()
+
+
 def _label_sentence(sentence: str) -> _Marks:
-    if _ANYTHING.search(sentence) is None:
-        return frozenset()
+    names = {name for word in _WORD.findall(sentence) for name in _TRIGGERED.get(word[:_PREFIX], ())}
     marks: dict[str, LabelValue] = {}
-    for name, pattern in _NORMAL.items():
-        if pattern.search(sentence):
+    for name in names:
+        normal, borderline = _NORMAL.get(name), _BORDERLINE.get(name)
+        if normal is not None and normal.search(sentence):
             marks[name] = NEGATIVE
-    for name, pattern in _BORDERLINE.items():
-        if pattern.search(sentence):
+        if borderline is not None and borderline.search(sentence):
             marks[name] = UNCERTAIN
-    for name, pattern in _MENTIONS.items():
-        excluded = _NOT_MENTIONS.get(name)
+        pattern, excluded = _MENTIONS[name], _NOT_MENTIONS.get(name)
         ignored = [match.span() for match in excluded.finditer(sentence)] if excluded else []
         for match in pattern.finditer(sentence):
             if not any(start < match.end() and match.start() < end for start, end in ignored):
                 marks[name] = _stronger(marks.get(name), _assertion(sentence, match))
     return frozenset((name, value) for name, value in marks.items() if value is not None)
+
+
+_remembered = lru_cache(maxsize=65536)(_label_sentence)
 
 
 def _assertion(sentence: str, mention: re.Match[str]) -> LabelValue:
