@@ -28,7 +28,7 @@ from radialog_instruct.labeling import phrases
 from radialog_instruct.labeling.phrases import OTHER
 
 NAME = "rules"
-VERSION = 1
+VERSION = 2
 
 _Marks = frozenset[tuple[str, LabelValue]]
 
@@ -43,6 +43,8 @@ _TRIGGERED: dict[str, tuple[str, ...]] = {}
 for _name, _beginnings in phrases.TRIGGERS.items():
     for _beginning in _beginnings.split():
         _TRIGGERED[_beginning] = (*_TRIGGERED.get(_beginning, ()), _name)
+_WEAK = {name: re.compile(pattern) for name, pattern in phrases.WEAK.items()}
+_NOT_NEGATION = re.compile(phrases.NOT_NEGATION)
 _NEGATION_BEFORE = re.compile(phrases.NEGATION_BEFORE)
 _NEGATION_AFTER = re.compile(phrases.NEGATION_AFTER)
 _UNCERTAIN_BEFORE = re.compile(phrases.UNCERTAIN_BEFORE)
@@ -124,11 +126,14 @@ def _label_sentence(sentence: str) -> _Marks:
             marks[name] = NEGATIVE
         if borderline is not None and borderline.search(sentence):
             marks[name] = UNCERTAIN
-        pattern, excluded = _MENTIONS[name], _NOT_MENTIONS.get(name)
+        pattern, excluded, weak = _MENTIONS[name], _NOT_MENTIONS.get(name), _WEAK.get(name)
         ignored = [match.span() for match in excluded.finditer(sentence)] if excluded else []
         for match in pattern.finditer(sentence):
             if not any(start < match.end() and match.start() < end for start, end in ignored):
-                marks[name] = _stronger(marks.get(name), _assertion(sentence, match))
+                value = _assertion(sentence, match)
+                if value == POSITIVE and weak is not None and weak.search(match.group()):
+                    value = UNCERTAIN
+                marks[name] = _stronger(marks.get(name), value)
     return frozenset((name, value) for name, value in marks.items() if value is not None)
 
 
@@ -146,7 +151,11 @@ def _assertion(sentence: str, mention: re.Match[str]) -> LabelValue:
     own = mention.group()
     if _UNCERTAIN_BEFORE.search(before) or _UNCERTAIN_AFTER.search(after):
         return UNCERTAIN
-    if _NEGATION_BEFORE.search(before) or _NEGATION_BEFORE.search(own) or _NEGATION_AFTER.search(after):
+    if (
+        _NEGATION_BEFORE.search(_NOT_NEGATION.sub(" ", before))
+        or _NEGATION_BEFORE.search(own)
+        or _NEGATION_AFTER.search(after)
+    ):
         return NEGATIVE
     return POSITIVE
 

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from radialog_instruct.findings import FINDINGS, make_labels, positives
+from radialog_instruct.labeling import rules
 from radialog_instruct.labeling.rules import label, label_many, signature
+from radialog_instruct.synth import sentences as sentence_bank
 
 
 @pytest.mark.parametrize(
@@ -28,7 +30,7 @@ from radialog_instruct.labeling.rules import label, label_many, signature
         ("The appearance is consistent with edema.", {"Edema": 1}),
         ("Sternotomy wires and a pacemaker are in place.", {"Support Devices": 1, "No Finding": 1}),
         ("Emphysema.", {}),
-        ("Calcified nodule.", {}),
+        ("Calcified nodule.", {"Lung Lesion": 1}),
         ("Residual of prior granulomatous infection.", {}),
         ("The pneumothorax has resolved.", {"Pneumothorax": 0, "No Finding": 1}),
         ("There is XXXX edema. ___ consolidation is absent.", {"Edema": 1, "Consolidation": 0}),
@@ -36,6 +38,29 @@ from radialog_instruct.labeling.rules import label, label_many, signature
         ("The mediastinum is widened.", {"Enlarged Cardiomediastinum": 1}),
         ("Nodule in the left lung measuring 1.5 cm.", {"Lung Lesion": 1}),
         ("There is edema. No edema was seen before.", {"Edema": 1}),
+        ("Vascular congestion.", {"Edema": -1}),
+        ("No vascular congestion.", {"Edema": 0, "No Finding": 1}),
+        ("Vascular congestion with edema.", {"Edema": 1}),
+        ("Soft tissue edema of the ankle.", {"No Finding": 1}),
+        ("Nodular opacity at the left base.", {"Lung Lesion": -1}),
+        ("Opacity as in infection.", {"Lung Opacity": 1, "Pneumonia": -1}),
+        ("CT is better at detecting small nodules.", {"No Finding": 1}),
+        ("No change in the right pleural effusion.", {"Pleural Effusion": 1}),
+        ("Atelectasis without significant interval change.", {"Atelectasis": 1}),
+        ("Atelectasis versus pneumonia.", {"Atelectasis": 1, "Pneumonia": -1}),
+        ("Scarring may be compatible with atelectasis.", {"Lung Opacity": 1, "Atelectasis": -1}),
+        ("Probable small pleural effusion.", {"Pleural Effusion": 1}),
+        ("A small effusion is suspected.", {"Pleural Effusion": -1}),
+        ("Complete collapse of the left lung.", {"Atelectasis": 1}),
+        ("Apical capping on the right.", {"Pleural Other": 1}),
+        ("Masslike density in the right apex.", {"Lung Lesion": 1}),
+        ("Pneumonia would be a consideration.", {"Pneumonia": -1}),
+        ("Neither pneumothorax nor effusion.", {"Pneumothorax": 0, "Pleural Effusion": 0, "No Finding": 1}),
+        (
+            "Lungs free of consolidation, effusion and edema.",
+            {"Consolidation": 0, "Pleural Effusion": 0, "Edema": 0, "No Finding": 1},
+        ),
+        ("PICC in place; no pneumothorax.", {"Support Devices": 1, "Pneumothorax": 0, "No Finding": 1}),
     ],
 )
 def test_mentions_negation_and_doubt(text: str, expected: dict[str, int]) -> None:
@@ -45,7 +70,7 @@ def test_mentions_negation_and_doubt(text: str, expected: dict[str, int]) -> Non
 def test_order_of_texts_is_kept_and_the_signature_names_the_vocabulary() -> None:
     texts = ["Edema.", "No edema.", "Edema."]
     assert label_many(texts) == [label(text) for text in texts]
-    assert signature().startswith("rules-v1-")
+    assert signature().startswith("rules-v2-")
 
 
 def test_the_demonstration_reports_say_what_their_public_labels_say() -> None:
@@ -87,3 +112,40 @@ def test_agreement_with_the_experts_codes_of_the_open_i_reports(shared_data: Pat
                 theirs = row[gold] == "1"
                 agreed, predicted, coded = agreed + (ours and theirs), predicted + ours, coded + theirs
     assert 2 * agreed / (predicted + coded) > 0.88
+
+
+def unfiltered(sentence: str) -> dict[str, int | None]:
+    """Try every pattern on a sentence, as if every word were a trigger."""
+    every = tuple(rules._MENTIONS)
+    triggered = dict.fromkeys({word[: rules._PREFIX] for word in rules._WORD.findall(sentence)}, every)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rules, "_TRIGGERED", triggered)
+        return dict(rules._label_sentence(sentence))
+
+
+def test_trying_only_triggered_patterns_changes_no_label() -> None:
+    from radialog_instruct.sources import open_source
+
+    sentences = {s for study in open_source("demo").studies() for s in rules._sentences(study.sections.findings or "")}
+    for bank in (*sentence_bank.POSITIVE.values(), *sentence_bank.NEGATIVE.values(), *sentence_bank.UNCERTAIN.values()):
+        sentences |= {rules._sentences(pattern)[0] for pattern in bank}
+    assert len(sentences) > 100
+    for sentence in sentences:
+        assert dict(rules._label_sentence(sentence)) == unfiltered(sentence), sentence
+
+
+@pytest.mark.shared_data
+def test_triggers_miss_nothing_in_real_reports(shared_data: Path) -> None:
+    from radialog_instruct.sources import open_source
+
+    sentences: set[str] = set()
+    for study in open_source("iu-xray", shared_data / "iu_xray").studies():
+        sentences |= set(rules._sentences(f"{study.sections.findings}\n\n{study.sections.impression}"))
+    sample = sorted(sentences)[::5]
+    assert [s for s in sample if dict(rules._label_sentence(s)) != unfiltered(s)] == []
+
+
+def test_the_cache_changes_no_label() -> None:
+    text = "The heart is enlarged. No effusion. Possible edema."
+    rules.clear_cache()
+    assert label(text, cache=False) == label(text) == label(text)
