@@ -159,8 +159,8 @@ TRIGGERS: dict[str, str] = {
         " hardw stent prosth prost valve aorti mitra arthr suppo elect pacin lead leads ballo wire wires"
     ),
     OTHER: (
-        "emphy blunt event scoli dextr levos degen calci hyper herni copd granu ather osteo kypho bulla volum defor tortu"
-        " ectas spond eleva contu pneum hemor bronc lymph adeno"
+        "emphy blunt event scoli dextr levos degen calci hyper herni copd granu ather osteo kypho bulla volum defor"
+        " tortu ectas spond eleva contu pneum hemor bronc lymph adeno"
     ),
 }
-"""Finding (or ``OTHER``) -> first five letters of the words, or whole shorter ones; every mention holds one of them."""
+"""Finding (or ``OTHER``) -> first five letters of words, or whole shorter words; each mention holds one of them."""
