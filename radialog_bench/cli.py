@@ -47,6 +47,7 @@ def run(
     evaluations: Evaluations = None,
     data: Data = None,
     root: Root = None,
+    reports: Annotated[Path | None, typer.Option(help="MIMIC-CXR's reports, a zip file or a folder.")] = None,
     split: Split = "test",
     limit: Limit = None,
     limit_to_images: Annotated[
@@ -55,6 +56,10 @@ def run(
     labeler: Annotated[
         str | None, typer.Option(help="rules or chexbert; rules for the demo, chexbert for other data by default.")
     ] = None,
+    chexbert: Annotated[
+        Path | None, typer.Option(help="CheXbert's chexbert.pth; by default from the Hub (StanfordAIMI/RRG_scorers).")
+    ] = None,
+    vocabulary: Annotated[Path | None, typer.Option(help="bert-base-uncased's vocab.txt for CheXbert.")] = None,
     view_parser: Annotated[str, typer.Option(help="whole-word, or released for the released code's rule.")] = (
         "whole-word"
     ),
@@ -85,6 +90,9 @@ def run(
         limit=limit,
         limit_to_images=limit_to_images,
         labeler=labeler,
+        chexbert=chexbert,
+        vocabulary=vocabulary,
+        reports=reports,
         view_parser=view_parser,
         on_error=on_error,
         bootstrap=bootstrap,

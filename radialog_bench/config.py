@@ -23,6 +23,8 @@ class RunConfig(BaseModel):
     evaluations: tuple[str, ...] = EVALUATION_NAMES
     data: str = "demo"
     root: Path | None = None
+    reports: Path | None = None
+    """MIMIC-CXR's reports, a zip file or a folder."""
     split: Literal["train", "validation", "test", "all"] = "test"
     limit: int | None = Field(default=None, ge=1)
     """Only the first samples of each evaluation."""
@@ -30,6 +32,10 @@ class RunConfig(BaseModel):
     """Leave out samples whose image is missing or unreadable, and count them."""
     labeler: str | None = None
     """None takes the source's default."""
+    chexbert: Path | None = None
+    """CheXbert's checkpoint; None takes it from the Hub. Its hash stands in every signature."""
+    vocabulary: Path | None = None
+    """BERT's vocabulary for CheXbert; None takes it from the Hub."""
     view_parser: str = "whole-word"
     on_error: OnError = "zero"
     bootstrap: int = Field(default=1000, ge=0)
@@ -41,5 +47,5 @@ class RunConfig(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that change what is asked or how it is scored."""
-        free = {"batch_size", "window", "include_text", "root"}
+        free = {"batch_size", "window", "include_text", "root", "reports", "chexbert", "vocabulary"}
         return self.model_dump(mode="json", exclude=free)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 from radialog_bench.adapters.base import Adapter, BenchContext
 from radialog_bench.config import RunConfig
@@ -58,7 +59,10 @@ def load_data(config: RunConfig, adapter: Adapter) -> RunData:
     Raises:
         DataError: If the source cannot be read, has no study in the split, or images are missing that the model needs.
     """
-    reader = open_source(config.data, config.root)
+    options: dict[str, Any] = {"reports": config.reports} if config.reports is not None else {}
+    if config.data == "mimic-cxr":
+        options["labeler"] = "rules" if config.labeler == "rules" else None
+    reader = open_source(config.data, config.root, **options)
     studies = [study for study in reader.studies() if config.split in ("all", study.split.value)]
     if not studies:
         raise DataError(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from radialog_instruct.errors import UsageError
-from radialog_instruct.findings import Labels
+from radialog_instruct.errors import RadialogError, UsageError
+from radialog_instruct.findings import Labels, make_labels
 from radialog_instruct.labeling import rules
+from radialog_instruct.labeling.chexbert import ChexbertLabeler
 
 DEFAULT_LABELERS = {"demo": "rules"}
 """Source -> labeler; every other source is scored by CheXbert, as the paper does."""
@@ -35,15 +37,37 @@ def default_labeler(source: str) -> str:
     return DEFAULT_LABELERS.get(source, "chexbert")
 
 
-def open_labeler(name: str) -> Labeler:
+def open_labeler(name: str, chexbert: Path | None = None, vocabulary: Path | None = None) -> Labeler:
     """Open a labeler.
+
+    Args:
+        name: ``"rules"`` or ``"chexbert"``.
+        chexbert: CheXbert's checkpoint; None takes it from the Hub, and where that fails the labeler is unavailable.
+        vocabulary: ``vocab.txt`` of bert-base-uncased; None takes it from the Hub.
 
     Raises:
         UsageError: If the name is unknown.
+        ModelError: If the checkpoint that was given cannot be used.
     """
     if name == "rules":
         return Labeler(name, rules.signature(), rules.label_many)
     if name == "chexbert":
-        reason = "the chexbert labeler is not available; --labeler rules scores with the embedded rules"
-        return Labeler(name, "chexbert", None, reason)
+        return _open_chexbert(chexbert, vocabulary)
     raise UsageError(f"no labeler {name!r}", where="--labeler", mend="choose from: chexbert, rules")
+
+
+def _open_chexbert(checkpoint: Path | None, vocabulary: Path | None) -> Labeler:
+    try:
+        labeler = ChexbertLabeler(checkpoint, vocabulary)
+    except RadialogError as error:
+        if checkpoint is not None:
+            raise
+        reason = f"the chexbert labeler is not available ({error}); --labeler rules scores with the embedded rules"
+        return Labeler("chexbert", "chexbert", None, reason)
+
+    def label_many(texts: Sequence[str]) -> list[Labels]:
+        # A failed answer is an empty text and counts as no finding at all, whatever a network makes of nothing.
+        labels = labeler.label_many(texts)
+        return [made if text.strip() else make_labels({}) for text, made in zip(texts, labels, strict=True)]
+
+    return Labeler("chexbert", labeler.signature(), label_many)

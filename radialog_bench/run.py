@@ -79,7 +79,7 @@ def run_benchmark(
     Raises:
         RadialogError: If data, model or folder cannot be used; ``exit_code`` says which.
     """
-    labeler = open_labeler(config.labeler or default_labeler(config.data))
+    labeler = open_labeler(config.labeler or default_labeler(config.data), config.chexbert, config.vocabulary)
     adapter = load_adapter(config.model, config.model_args)
     try:
         data = load_data(config, adapter)

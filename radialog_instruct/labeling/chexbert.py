@@ -44,6 +44,7 @@ HEADS: tuple[str, ...] = (
 CLASSES: tuple[LabelValue, ...] = (None, POSITIVE, NEGATIVE, UNCERTAIN)
 """What the classes of a head mean."""
 MAX_TOKENS = 512
+_CPU_BUDGET, _GPU_BUDGET = 512, 16_384
 _HEAD_SIZE = 64
 _IGNORED = re.compile(r"(?:^|\.)(?:position_ids|pooler\.dense\.(?:weight|bias))$")
 """Entries of published checkpoints that the labels do not depend on."""
@@ -64,7 +65,8 @@ class ChexbertLabeler:
         checkpoint: ``chexbert.pth``; None takes it from the Hub repository StanfordAIMI/RRG_scorers.
         vocabulary: ``vocab.txt`` of bert-base-uncased or its folder; None takes it from the Hub.
         device: A torch device, or ``"auto"`` for a GPU where there is one.
-        token_budget: Padded tokens in a batch; texts are sorted by length, so little of it is padding.
+        token_budget: Padded tokens in a batch; texts are sorted by length, so little of it is padding. None takes 512
+            on a CPU, whose caches hold no more, and 16,384 on a GPU.
 
     Raises:
         UsageError: If torch or transformers is missing, or nothing can be downloaded.
@@ -79,7 +81,7 @@ class ChexbertLabeler:
         vocabulary: Path | None = None,
         *,
         device: str = "auto",
-        token_budget: int = 4096,
+        token_budget: int | None = None,
     ) -> None:
         try:
             import torch
@@ -89,7 +91,7 @@ class ChexbertLabeler:
         self._checkpoint = checkpoint if checkpoint is not None else _download(HUB_REPO, HUB_FILE, "--checkpoint")
         self._tokenizer = load_tokenizer(vocabulary)
         self._device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        self._token_budget = token_budget
+        self._token_budget = token_budget or (_GPU_BUDGET if self._device.startswith("cuda") else _CPU_BUDGET)
         self._model, self._heads = load_checkpoint(self._checkpoint, len(self._tokenizer))
         self._model.to(self._device)
         self._heads.to(self._device)
