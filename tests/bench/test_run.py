@@ -65,7 +65,7 @@ def test_results_have_intervals_signatures_and_no_time_or_machine(runs: Path) ->
     assert bleu["ci95"][0] <= bleu["value"] <= bleu["ci95"][1]
     assert bleu["signature"] == "bleu4|protocol:radialog|tok:nltk-word|lower|v1"
     ce = json.loads(text)["evaluations"]["report_generation"]["metrics"]["ce_macro_f1"]
-    assert ce["signature"].startswith("ce_macro_f1|labeler:rules-v1-")
+    assert ce["signature"].startswith("ce_macro_f1|labeler:rules-v2-")
     assert str(runs) not in text
     assert json.loads((runs / "constant" / "run.json").read_text())["started"] not in text
 
