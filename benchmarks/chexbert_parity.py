@@ -3,7 +3,8 @@
 python benchmarks/chexbert_parity.py SHARED_DATA VOCABULARY benchmarks/results/chexbert_parity.json --python PYTHON
 
 f1chexbert 0.0.2 does not run with current transformers and scikit-learn, so it gets an environment of its own:
-  python -m venv VENV && VENV/bin/pip install "torch==2.13.0" "transformers<4.50" "scikit-learn<1.6" pandas appdirs f1chexbert==0.0.2
+  python -m venv VENV
+  VENV/bin/pip install "torch==2.13.0" "transformers<4.50" "scikit-learn<1.6" pandas appdirs f1chexbert==0.0.2
 Weights, vocabulary and configuration are given to it as files; nothing is downloaded.
 """
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from radialog_instruct.errors import UsageError
 from radialog_instruct.mixtures import Mixture, load_mixture
 from radialog_instruct.sources import Reader, open_source
 from radialog_instruct.tasks import TASKS, Overlap
@@ -87,6 +88,8 @@ class SourcePlaces(BaseModel):
             RadialogError: As ``open_source``.
         """
         if self.reports is not None:
+            if source != "mimic-cxr":
+                raise UsageError(f"it belongs to mimic-cxr, not to {source}", where="--reports", mend="leave it out")
             options["reports"] = self.reports
         if source == "mimic-cxr" and labeler is not None:
             options["labeler"] = labeler

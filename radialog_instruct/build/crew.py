@@ -1,23 +1,26 @@
-"""The processes of a build: each holds the source open and works on one shard of patients after the other."""
+"""The processes of a build: each holds the source open and works on one shard of patients after the other.
+
+Each process has a pipe of its own to the parent, for jobs, progress and results. There is no queue and no lock that a
+process could take along when it dies: a closed pipe tells the parent, and a dead parent tells its processes.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import signal
+from multiprocessing import resource_tracker
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any, TypeVar
 
 from radialog_instruct.build.scan import Tick
 from radialog_instruct.errors import DataError
 from radialog_instruct.ids import shard_of
 from radialog_instruct.sources import Reader
 from radialog_instruct.sources.base import KeepSubject
-
-if TYPE_CHECKING:
-    from multiprocessing.sharedctypes import Synchronized
 
 Result = TypeVar("Result")
 Work = Callable[[Any, Reader, KeepSubject, Tick], Result]
@@ -44,23 +47,6 @@ class Shards:
         return belongs
 
 
-@dataclass
-class _Worker:
-    """What a worker process keeps between its jobs."""
-
-    reader: Reader
-    shards: Shards
-    counter: Synchronized[int] | None
-
-    def tick(self, n: int) -> None:
-        if self.counter is not None:
-            with self.counter.get_lock():
-                self.counter.value += n
-
-
-_worker: _Worker | None = None
-
-
 class Crew:
     """Runs jobs on shards, in this process or in several.
 
@@ -72,32 +58,28 @@ class Crew:
     """
 
     def __init__(self, reader: Reader, shards: int, workers: int, tick: Tick) -> None:
-        self._reader, self._tick = reader, tick
+        self._reader, self._n, self._tick = reader, shards, tick
+        self._workers = min(workers, shards)
         self._shards = Shards(shards)
-        self._pool: ProcessPoolExecutor | None = None
-        self._counter: Synchronized[int] | None = None
-        workers = min(workers, shards)
-        if workers > 1:
-            # Spawned, not forked: Arrow's threads do not survive a fork.
-            context = multiprocessing.get_context("spawn")
-            self._counter = context.Value("Q", 0)
-            arguments = (reader, shards, self._counter)
-            self._pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=arguments)
+        self._processes: list[SpawnProcess] = []
+        self._pipes: list[Connection[Any, Any]] = []
 
     def __enter__(self) -> Crew:
-        """Return itself."""
+        """Start the processes and return itself."""
+        try:
+            # Started before anything is held: starting it lets interrupts through again.
+            resource_tracker.ensure_running()
+            with _interrupts_held():
+                for _ in range(self._workers if self._workers > 1 else 0):
+                    self._start()
+        except BaseException:
+            self._stop()
+            raise
         return self
 
-    def __exit__(self, kind: object, *error: object) -> None:
-        """Stop the processes; at an error without waiting for what they do."""
-        if self._pool is None:
-            return
-        if kind is None:
-            self._pool.shutdown()
-            return
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        for child in multiprocessing.active_children():
-            child.terminate()
+    def __exit__(self, *error: object) -> None:
+        """End the processes, whatever they do: what they have not finished is not there."""
+        self._stop()
 
     def run(self, work: Work[Result], jobs: Sequence[tuple[int, Any]]) -> Iterator[tuple[int, Result]]:
         """Do jobs, each on its shard, and yield them as they finish.
@@ -109,32 +91,90 @@ class Crew:
         Raises:
             DataError: If a worker process died.
         """
-        if self._pool is None:
+        if not self._processes:
             for number, job in jobs:
                 yield number, work(job, self._reader, self._shards.keep(number), self._tick)
             return
-        futures: dict[Future[Result], int] = {self._pool.submit(_run, work, n, job): n for n, job in jobs}
-        waiting, told = set(futures), 0
-        try:
-            while waiting:
-                done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
-                assert self._counter is not None
-                seen, self._counter.value = self._counter.value, 0
-                self._tick(seen)
-                for future in done:
-                    yield futures[future], future.result()
-        except BrokenProcessPool as error:
-            mend = "run the same command again, with fewer workers if memory was short; finished shards are kept"
-            raise DataError("a worker process died", mend=mend) from error
+        waiting = deque(jobs)
+        busy: dict[Connection[Any, Any], int] = {}
+        for pipe in self._pipes:
+            self._hand_out(pipe, work, waiting, busy)
+        while busy:
+            for pipe in [pipe for pipe in wait(list(busy)) if isinstance(pipe, Connection)]:
+                kind, value = _received(pipe)
+                if kind == "tick":
+                    self._tick(value)
+                elif kind == "error":
+                    raise value
+                else:
+                    number = busy.pop(pipe)
+                    self._hand_out(pipe, work, waiting, busy)
+                    yield number, value
+
+    def _hand_out(
+        self,
+        pipe: Connection[Any, Any],
+        work: Work[Result],
+        waiting: deque[tuple[int, Any]],
+        busy: dict[Connection[Any, Any], int],
+    ) -> None:
+        if waiting:
+            number, job = waiting.popleft()
+            busy[pipe] = number
+            with suppress(OSError):  # a dead process is met when its answer is read
+                pipe.send((work, number, job))
+
+    def _start(self) -> None:
+        # Spawned, not forked: Arrow's threads do not survive a fork.
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(theirs, self._reader, self._n), daemon=True)
+        process.start()
+        theirs.close()
+        self._processes.append(process)
+        self._pipes.append(ours)
+
+    def _stop(self) -> None:
+        for process in self._processes:
+            process.kill()
+        for process in self._processes:
+            process.join()
+        for pipe in self._pipes:
+            pipe.close()
+        self._processes, self._pipes = [], []
 
 
-def _start(reader: Reader, shards: int, counter: Synchronized[int]) -> None:
-    global _worker  # noqa: PLW0603 - the only way to keep something in a pool's process
-    # Ctrl+C reaches the whole process group; the parent alone reports it.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _worker = _Worker(reader, Shards(shards), counter)
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl+C back while processes are started; they inherit that and never see it.
+
+    Ctrl+C reaches the whole process group, but the parent alone reports it and ends the others.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _run(work: Work[Result], number: int, job: Any) -> Result:
-    assert _worker is not None
-    return work(job, _worker.reader, _worker.shards.keep(number), _worker.tick)
+def _received(pipe: Connection[Any, Any]) -> tuple[str, Any]:
+    try:
+        kind, value = pipe.recv()
+    except (EOFError, OSError) as error:
+        mend = "run the same command again, with fewer workers if memory was short; finished shards are kept"
+        raise DataError("a worker process died", mend=mend) from error
+    return kind, value
+
+
+def _work(pipe: Connection[Any, Any], reader: Reader, n_shards: int) -> None:
+    """Do jobs until the parent closes the pipe: the body of a worker process."""
+    shards = Shards(n_shards)
+    with suppress(EOFError, OSError):  # the parent is gone
+        while True:
+            work, number, job = pipe.recv()
+            try:
+                result = work(job, reader, shards.keep(number), lambda n: pipe.send(("tick", n)))
+            except Exception as error:  # noqa: BLE001 - whatever it is, the parent raises it
+                pipe.send(("error", error))
+            else:
+                pipe.send(("done", result))

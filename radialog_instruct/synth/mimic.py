@@ -17,12 +17,13 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import IO, Literal
 
+from radialog_instruct.annotations.mimic_nle import NLE_FINDINGS
 from radialog_instruct.errors import UsageError
 from radialog_instruct.files import replacing, unwritable
 from radialog_instruct.findings import FINDINGS
 from radialog_instruct.sources.mimic_tables import LABEL_TABLES, METADATA_TABLE, SPLIT_TABLE
 from radialog_instruct.sources.report_files import REPORTS_ZIP
-from radialog_instruct.synth.mimic_text import LAYOUTS, NLE_FINDINGS, Dice, InventedReport, invent_report
+from radialog_instruct.synth.mimic_text import LAYOUTS, Dice, InventedReport, invent_report
 
 JPG_FOLDER, REPORTS_FOLDER, NLE_FOLDER = "mimic-cxr-jpg", "mimic-cxr", "mimic-nle"
 _LABEL_COLUMNS = tuple(sorted(FINDINGS))

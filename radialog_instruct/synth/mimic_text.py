@@ -7,15 +7,11 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from textwrap import wrap
 
+from radialog_instruct.annotations.mimic_nle import NLE_FINDINGS
 from radialog_instruct.findings import FINDINGS, NO_FINDING, SUPPORT_DEVICES, LabelValue
 from radialog_instruct.synth import sentences as bank
 
 _ASKED = tuple(name for name in FINDINGS if name != NO_FINDING)
-NLE_FINDINGS = (
-    *("Atelectasis", "Consolidation", "Edema", "Enlarged Cardiomediastinum", "Lung Lesion", "Lung Opacity"),
-    *("Pleural Effusion", "Pleural Other", "Pneumonia", "Pneumothorax"),
-)
-
 LAYOUTS = (
     *("both", "impression only", "findings only", "no header", "addendum", "two findings", "misspelt", "joint header"),
     *("view title", "empty findings", "empty", "de-identified"),
