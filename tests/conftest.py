@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -19,4 +20,14 @@ def shared_data() -> Path:
     folder = Path(os.environ.get("RADIALOG_SHARED_DATA", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"real data not found in {folder}; set RADIALOG_SHARED_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def rad_restruct(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return Rad-ReStruct unpacked, without its answer vectors and report copies."""
+    folder = tmp_path_factory.mktemp("rad_restruct")
+    with tarfile.open(shared_data / "rad_restruct.tar.xz") as archive:
+        members = (m for m in archive if "vectorized_answers" not in m.name and "new_reports" not in m.name)
+        archive.extractall(folder, members, filter="data")
     return folder

@@ -27,6 +27,29 @@ def test_build_prints_counts_and_preview_prints_chats(tmp_path: Path, capsys: py
     assert "ASSISTANT: " in printed
 
 
+def test_labels_are_written_and_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = tmp_path / "labels.parquet"
+    assert run("label", "--out", str(labels), "--sections", "both") == 0
+    assert "60 reports labelled by rules-v2-" in capsys.readouterr().out
+    assert run("plan", "--labels", str(labels), "--mixture", "full", "--json") == 0
+    with_file = json.loads(capsys.readouterr().out)
+    assert run("plan", "--mixture", "full", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == with_file["rows"]
+
+
+def test_a_synthetic_tree_goes_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command that synth-mimic prints builds a dataset, and the dataset passes its checks."""
+    import shlex
+
+    assert run("synth-mimic", "--studies", "60", "--out", str(tmp_path / "s")) == 0
+    printed = capsys.readouterr().out.splitlines()[-1].replace("DATASET", str(tmp_path / "d"))
+    assert run(*shlex.split(printed)[1:]) == 0
+    assert run("check", str(tmp_path / "d")) == 0
+    assert run("report", str(tmp_path / "d")) == 0
+    assert (tmp_path / "d" / "report.html").is_file()
+    assert run("check", str(tmp_path / "d"), "--json") == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -41,6 +64,7 @@ def test_build_prints_counts_and_preview_prints_chats(tmp_path: Path, capsys: py
         (("build", "--out", "{tmp}/d", "--overlap", "lax"), 2, "--overlap"),
         (("build", "--out", "{tmp}/d", "--rad-restruct", "{tmp}"), 3, "no Rad-ReStruct here"),
         (("build", "--out", "{tmp}/d", "--labels", "{tmp}/none.parquet"), 3, "not a label file"),
+        (("plan", "--source", "demo", "--reports", "{tmp}"), 2, "--reports: it belongs to mimic-cxr"),
         (("plan", "--source", "mimic-cxr"), 2, "--root"),
         (("plan", "--source", "mimic-cxr", "--root", "{tmp}"), 3, "the table is missing"),
         (("check", "{tmp}"), 3, "no built dataset here"),

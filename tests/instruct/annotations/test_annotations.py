@@ -152,13 +152,8 @@ def test_labels_are_written_and_read_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.shared_data
-def test_the_whole_of_rad_restruct_is_read(shared_data: Path, tmp_path: Path) -> None:
-    import tarfile
-
-    with tarfile.open(shared_data / "rad_restruct.tar.xz") as archive:
-        members = (m for m in archive if "vectorized_answers" not in m.name and "new_reports" not in m.name)
-        archive.extractall(tmp_path, members, filter="data")
-    reader = open_source("iu-xray", shared_data / "iu_xray", rad_restruct=tmp_path)
+def test_the_whole_of_rad_restruct_is_read(shared_data: Path, rad_restruct: Path) -> None:
+    reader = open_source("iu-xray", shared_data / "iu_xray", rad_restruct=rad_restruct)
     splits: Counter[Split] = Counter()
     questions = studies = crossing = images = 0
     for study in reader.studies():
@@ -176,4 +171,4 @@ def test_the_whole_of_rad_restruct_is_read(shared_data: Path, tmp_path: Path) ->
     assert crossing == 475
     assert reader.remarks()[0] == {}
     assert studies == 3_733 + reader.notes["Rad-ReStruct study without a report text"]
-    assert len(RadReStruct(tmp_path)) == 3_597
+    assert len(RadReStruct(rad_restruct)) == 3_597

@@ -209,3 +209,32 @@ def test_the_report_page_shows_counts_and_no_text(good: Path, tmp_path: Path) ->
     json_results = [r.name for r in check_dataset(good)]
     assert all(name in page for name in json_results)
     assert json.loads((good / "manifest.json").read_text())["fingerprint"][:12] in page
+
+
+@pytest.mark.shared_data
+def test_the_real_collections_build_to_a_dataset_that_passes(
+    shared_data: Path, rad_restruct: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "iu"
+    config = BuildConfig(source="iu-xray", mixture=load_mixture("paper"))
+    source = SourcePlaces(root=shared_data / "iu_xray", rad_restruct=rad_restruct)
+    manifest = build_dataset(config, BuildPlaces(source=source, out=out, workers=2))
+    assert manifest.rows() == manifest.planned
+    assert manifest.rows()["rad_restruct_qa"]["train"] > 20_000
+    assert manifest.skipped["rad_restruct_qa"]["in the test split of iu-xray"] > 20_000
+    results = {result.name: result for result in check_dataset(out)}
+    assert [name for name, result in results.items() if not result.passed] == []
+    exact = "distinct held-out reports that stand word for word in train"
+    assert results["repeated reports"].counted[exact] > 0
+    # A study that R2Gen tests and Rad-ReStruct trains: planted into train it must be found.
+    splits = pq.read_table(out / "splits.parquet").to_pylist()
+    tested = {row["study_id"] for row in splits if row["set_by"] == "iu-xray" and row["split"] == "test"}
+    trained = {row["study_id"] for row in splits if row["set_by"] == "rad-restruct" and row["split"] == "train"}
+    assert len(tested & trained) == 475
+    stolen = next(r for f in sorted(out.glob("report_generation/test-*")) for r in pq.read_table(f).to_pylist())
+    edit(out, "report_generation/train-*", lambda rows: [*rows, stolen | {"split": "train"}])
+    found = failures(out)
+    assert (
+        f"study {stolen['study_id']}" in found["official splits"][0]
+        or "official is test" in found["official splits"][0]
+    )

@@ -65,7 +65,9 @@ def reference_logits(checkpoint: Path, text: str) -> list:
     """One report at a time, as the paper describes it, with none of the labeler's code."""
     from transformers import BertConfig, BertModel, BertTokenizer
 
-    state = {k.removeprefix("module."): v for k, v in torch.load(checkpoint)["model_state_dict"].items()}
+    state = {
+        k.removeprefix("module."): v for k, v in torch.load(checkpoint, weights_only=True)["model_state_dict"].items()
+    }
     config = BertConfig(hidden_size=128, num_hidden_layers=2, num_attention_heads=2, intermediate_size=256)
     bert = BertModel(config)
     own = {k.removeprefix("bert."): v for k, v in state.items() if k.startswith("bert.")}
@@ -132,7 +134,7 @@ def test_a_pickle_bomb_is_refused_and_does_not_run(tmp_path: Path, monkeypatch: 
 def test_what_is_no_checkpoint_is_named(tmp_path: Path, checkpoint: Path) -> None:
     (tmp_path / "short.pth").write_bytes(checkpoint.read_bytes()[:5000])
     torch.save({"weights": 1}, tmp_path / "other.pth")
-    whole = torch.load(checkpoint)
+    whole = torch.load(checkpoint, weights_only=True)
     del whole["model_state_dict"]["module.linear_heads.3.bias"]
     torch.save(whole, tmp_path / "lacking.pth")
     whole["model_state_dict"]["module.linear_heads.3.bias"] = torch.zeros(5)
