@@ -55,7 +55,7 @@ def main(tree: Path, scratch: Path, output: Path, kills: int, seed: int) -> None
     draw = random.Random(seed)
     points: list[dict[str, Any]] = []
     while len(points) < kills:
-        after = draw.uniform(0.03, 0.7) * whole
+        after = draw.uniform(0.03, 0.95) * whole
         if not killed_after(command(tree, disturbed, 2), after):
             # It ended before the kill: what was killed so far has been compared below, so a new one is begun.
             compare(undisturbed, disturbed)
