@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import threading
 from multiprocessing import resource_tracker
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -146,15 +147,24 @@ class Crew:
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Hold Ctrl+C back while processes are started; they inherit that and never see it.
+    """Hold Ctrl+C back while processes are started, and let it through afterwards.
 
-    Ctrl+C reaches the whole process group, but the parent alone reports it and ends the others.
+    Ctrl+C reaches the whole process group, but the parent alone reports it and ends the others: they inherit a blocked
+    signal. In the parent blocking is not enough, because a library's thread may be the one that receives it.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Ctrl+C interrupts the main thread alone
+        return
+    received: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _frame: received.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if received:
+        raise KeyboardInterrupt
 
 
 def _received(pipe: Connection[Any, Any]) -> tuple[str, Any]:
