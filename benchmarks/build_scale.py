@@ -93,7 +93,7 @@ def command(tree: Path, out: Path, workers: int) -> list[str]:
 def peer_rows(state: str, shards: list[int]) -> Iterator[Row]:
     """Yield the rows of shards, with this project's reader and tasks; the reader comes as a file, not in a closure."""
     config, reader, selection = pickle.loads(Path(state).read_bytes())
-    tasks, owner = build_tasks(config, None, selection), Shards(SHARDS)
+    tasks, owner = build_tasks(config, BuildPlaces(out=Path()), selection), Shards(SHARDS)
     for shard in shards:
         for study in reader.studies(owner.keep(shard)):
             for task in tasks:

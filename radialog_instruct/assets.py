@@ -38,6 +38,15 @@ def demo_dir() -> Path:
     return _find("demo")
 
 
+def demo_replay_dir() -> Path:
+    """Return the folder of the answers an LLM has written for the demonstration collection.
+
+    Raises:
+        DataError: If the installation lacks it.
+    """
+    return _find("demo/replay")
+
+
 def demonstration_weights_dir() -> Path:
     """Return the folder of the demonstration checkpoint of ``radialog-project``.
 

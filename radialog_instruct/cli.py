@@ -9,14 +9,18 @@ from typing import Annotated
 import typer
 
 from radialog_instruct.build.options import (
+    Chexbert,
     ContextChoice,
+    Drafts,
     ImagesChoice,
+    Judge,
     Labeler,
     LabelFiles,
     MimicNle,
     MixtureName,
     OverlapChoice,
     RadReStruct,
+    Replay,
     Reports,
     Root,
     Seed,
@@ -26,10 +30,12 @@ from radialog_instruct.build.options import (
     SplitFile,
     Tasks,
     Templates,
+    Vocabulary,
     Workers,
     configure,
 )
 from radialog_instruct.config import ContextPolicy, ImagePolicy
+from radialog_instruct.replay.cli import register
 from radialog_instruct.tasks import Overlap
 from radialog_instruct.terminal import run_app
 
@@ -63,6 +69,11 @@ def build(
     mixture: MixtureName = "paper",
     settings: Settings = None,
     tasks: Tasks = None,
+    replay: Replay = None,
+    drafts: Drafts = None,
+    judge: Judge = "rules",
+    chexbert: Chexbert = None,
+    vocabulary: Vocabulary = None,
     overlap: OverlapChoice = Overlap.STRICT,
     images: ImagesChoice = ImagePolicy.REFERENCE,
     context: ContextChoice = ContextPolicy.FULL,
@@ -97,23 +108,32 @@ def plan(
     mixture: MixtureName = "paper",
     settings: Settings = None,
     tasks: Tasks = None,
+    drafts: Drafts = None,
+    judge: Judge = "rules",
+    chexbert: Chexbert = None,
+    vocabulary: Vocabulary = None,
     overlap: OverlapChoice = Overlap.STRICT,
     images: ImagesChoice = ImagePolicy.REFERENCE,
     seed: Seed = 0,
     workers: Workers = 1,
     templates: Templates = None,
+    tokens_per_second: Annotated[
+        float, typer.Option(min=1, help="Answer tokens a second and GPU, for the estimate of GPU-hours.")
+    ] = 2000,
     as_json: AsJson = False,
 ) -> None:
-    """Print the rows of every task and split, and what would be left out, before anything is built."""
+    """Print the rows of every task and split, what would be left out, and what an LLM would have to write."""
     from radialog_instruct.build.engine import plan_dataset
     from radialog_instruct.build.progress import shown_progress
     from radialog_instruct.build.summary import print_plan
+    from radialog_instruct.replay.estimate import estimate_replay
 
     given = locals()
     config, places = configure(given, Path())
     with shown_progress() as progress:
         made = plan_dataset(config, places, progress)
-    print_plan(made, config, as_json=as_json)
+    estimate = estimate_replay(made, config, places, tokens_per_second)
+    print_plan(made, config, estimate, as_json=as_json)
 
 
 @app.command()
@@ -129,6 +149,7 @@ def preview(
     mixture: MixtureName = "full",
     settings: Settings = None,
     tasks: Tasks = None,
+    drafts: Drafts = None,
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="Samples a task.")] = 1,
     study: Annotated[str | None, typer.Option(help="Only this study id.")] = None,
     seed: Seed = 0,
@@ -158,11 +179,17 @@ def check(
 def report(
     dataset: Dataset,
     out: Annotated[Path | None, typer.Option(help="The page; report.html in the dataset's folder by default.")] = None,
+    replay: Annotated[
+        Path | None, typer.Option(help="Folder of the replay, for what was asked, rejected and spent.")
+    ] = None,
+    include_text: Annotated[
+        bool, typer.Option("--include-text", help="Show answers of an LLM beside what they were made from.")
+    ] = False,
 ) -> None:
     """Write a self-contained page: counts, lengths, template use, label balance, what was left out, the checks."""
     from radialog_instruct.check.page import write_report
 
-    print(f"report: {write_report(dataset, out)}")
+    print(f"report: {write_report(dataset, out, replay, include_text=include_text)}")
 
 
 @app.command()
@@ -210,6 +237,9 @@ def synth_mimic(
     from radialog_instruct.synth.command import synthesise
 
     synthesise(out, studies, images, reports)
+
+
+register(app)
 
 
 def main() -> None:

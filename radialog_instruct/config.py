@@ -9,7 +9,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from radialog_instruct.errors import UsageError
+from radialog_instruct.labeling.base import TextLabeler
 from radialog_instruct.mixtures import Mixture, load_mixture
+from radialog_instruct.replay.request import ReplayPolicy
 from radialog_instruct.sources import Reader, open_source
 from radialog_instruct.tasks import TASKS, Overlap
 
@@ -54,6 +56,12 @@ class BuildConfig(BaseModel):
     labeler: str = "rules"
     overlap: Overlap = Overlap.STRICT
     context: ContextPolicy = ContextPolicy.FULL
+    judge: str = "rules"
+    """The labeler that reads findings in drafts and in answers of an LLM."""
+    run_drafts: bool = False
+    """Whether corrections start from a model's drafts instead of injected errors."""
+    replay: ReplayPolicy | None = None
+    """Which requests an LLM was asked; None builds no task whose answers it writes."""
     source_options: dict[str, Any] = {}
     """Options of the source's reader, for example another split file."""
 
@@ -75,13 +83,16 @@ class SourcePlaces(BaseModel):
     mimic_nle: Path | None = None
     rad_restruct: Path | None = None
     labels: tuple[Path, ...] = ()
+    drafts: Path | None = None
+    """Run folder of a benchmark on the train split, whose reports corrections start from."""
 
-    def open(self, source: str, labeler: str | None = None, **options: Any) -> Reader:
+    def open(self, source: str, labeler: str | None = None, judge: TextLabeler | None = None, **options: Any) -> Reader:
         """Open a source.
 
         Args:
             source: Its name.
             labeler: The labeler that will be asked for.
+            judge: Reads findings in drafts; needed where there are some.
             **options: Options of its reader.
 
         Raises:
@@ -94,7 +105,14 @@ class SourcePlaces(BaseModel):
         if source == "mimic-cxr" and labeler is not None:
             options["labeler"] = labeler
         return open_source(
-            source, self.root, mimic_nle=self.mimic_nle, rad_restruct=self.rad_restruct, labels=self.labels, **options
+            source,
+            self.root,
+            mimic_nle=self.mimic_nle,
+            rad_restruct=self.rad_restruct,
+            labels=self.labels,
+            drafts=self.drafts,
+            judge=judge,
+            **options,
         )
 
 
@@ -108,3 +126,18 @@ class BuildPlaces(BaseModel):
     templates: Path | None = None
     """Folder of templates; None for the distribution's own."""
     workers: int = Field(default=1, ge=1)
+    replay: Path | None = None
+    """Folder with the answers of an LLM."""
+    chexbert: Path | None = None
+    """CheXbert's checkpoint, where it is the judge; None takes it from the Hub."""
+    vocabulary: Path | None = None
+
+    def open_judge(self, name: str) -> TextLabeler:
+        """Open the labeler that reads findings in drafts and answers.
+
+        Raises:
+            RadialogError: As ``open_labeler``.
+        """
+        from radialog_instruct.labeling.files import open_labeler
+
+        return open_labeler(name, self.chexbert, self.vocabulary)

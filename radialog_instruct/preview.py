@@ -33,7 +33,7 @@ def print_preview(config: BuildConfig, places: BuildPlaces, n: int, study_id: st
     """
     reader = open_reader(config, places)
     console = Console(highlight=False)
-    for task in build_tasks(config, places.templates):
+    for task in build_tasks(config, places):
         samples = list(islice(_samples(task, reader, config.source, study_id), n))
         for sample in samples:
             console.print(_chat(sample))
@@ -57,6 +57,10 @@ def _chat(sample: Sample) -> Panel:
     for turn in sample.turns:
         speaker, style = ("USER", "bold cyan") if turn.role == "user" else ("ASSISTANT", "bold green")
         body.append(f"{speaker}: ", style=style).append(f"{turn.content}\n")
+    if sample.ask is not None and sample.generator is None:
+        body.append("ASSISTANT: ", style="bold green").append("(written by an LLM, which is asked:)\n", style="italic")
+        for turn in sample.ask.messages:
+            body.append(f"{turn.role}: ", style="bold magenta").append(f"{turn.content}\n")
     body.rstrip()
     return Panel(body, title=f"{sample.task} ({sample.template.template_id})", subtitle=_origin(sample.study, sample))
 

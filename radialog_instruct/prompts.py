@@ -24,7 +24,7 @@ CONSTANTS = "chat/radialog_v2"
 """The template that holds the protocol constants: published wordings that must stay verbatim."""
 
 _VERSION = re.compile(r"version:\s*(\d+)")
-_VARIANT = re.compile(r"v\d\d")
+_VARIANT = re.compile(r"(?:(?:add|remove|both)_)?v\d\d")
 
 
 class PromptLibrary:

@@ -140,6 +140,23 @@ class Explanation:
 
 
 @dataclass(frozen=True, slots=True)
+class Draft:
+    """A report with errors that a dialog corrects.
+
+    Attributes:
+        image_id: The image a model wrote it for, or None where it belongs to the study as a whole.
+        text: The report.
+        labels: The 14 labels a labeler reads in it.
+        model: Who wrote it.
+    """
+
+    image_id: str | None
+    text: str
+    labels: Labels
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class Study:
     """One examination of a patient: what a reader yields and every task and evaluation starts from.
 
@@ -155,6 +172,7 @@ class Study:
         official: Every official split the study stands in, by the name of the source or annotation that set it.
         structured: The structured report, where one is attached.
         explanations: Natural language explanations, where some are attached.
+        drafts: A model's reports about the images, where some are attached.
     """
 
     source: str
@@ -168,6 +186,7 @@ class Study:
     official: Mapping[str, Split] = field(default_factory=dict)
     structured: StructuredReport | None = None
     explanations: tuple[Explanation, ...] = ()
+    drafts: tuple[Draft, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +213,38 @@ class TemplateUse:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplayAsk:
+    """What an LLM is asked so that a sample gets its answer.
+
+    Attributes:
+        messages: System and user messages.
+        max_tokens: New tokens it may take.
+        regex: A pattern its answer must follow, or None.
+        choices: The answers it may give, or none for free text.
+    """
+
+    messages: tuple[Turn, ...]
+    max_tokens: int
+    regex: str | None = None
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Generator:
+    """Who wrote an answer, and from which request; the fields are those of the ``generator`` column."""
+
+    model: str
+    revision: str
+    engine: str
+    engine_version: str
+    request_hash: str
+    sampling_hash: str
+    finish_reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
-    """One training dialog: the last turn is the target.
+    """One training dialog: the last turn is the target, or the instruction whose answer an LLM has yet to write.
 
     Attributes:
         task: Name of the task.
@@ -208,6 +257,11 @@ class Sample:
         template: The variant that wrote the task's instruction.
         report_turn: Index of the assistant turn that holds the study's report, or None.
         labeler: Name of the labeler whose labels were used, or None.
+        ask: What the LLM is asked, where it writes the target.
+        generator: The LLM that wrote the target, or None.
+        flags: What a validator noted about the target.
+        judge_score: An LLM judge's score of the target between 0 and 1, or None.
+        findings_text: The findings text of turn 1 where it is not that of the study's labels.
     """
 
     task: str
@@ -220,3 +274,8 @@ class Sample:
     template: TemplateUse
     report_turn: int | None = None
     labeler: str | None = None
+    ask: ReplayAsk | None = None
+    generator: Generator | None = None
+    flags: tuple[str, ...] = ()
+    judge_score: float | None = None
+    findings_text: str | None = None

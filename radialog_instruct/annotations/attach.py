@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from radialog_instruct.annotations.drafts import Drafts
 from radialog_instruct.annotations.labels import LabelTable
 from radialog_instruct.annotations.mimic_nle import MimicNle
 from radialog_instruct.annotations.rad_restruct import RadReStruct
@@ -25,21 +26,27 @@ class Annotations:
         mimic_nle: Folder of MIMIC-NLE's extracted files.
         rad_restruct: Rad-ReStruct's folder.
         labels: Parquet files written by ``radialog-instruct label``.
+        drafts: A model's reports.
 
     Raises:
         DataError: If one of them is missing or damaged.
     """
 
     def __init__(
-        self, mimic_nle: Path | None = None, rad_restruct: Path | None = None, labels: tuple[Path, ...] = ()
+        self,
+        mimic_nle: Path | None = None,
+        rad_restruct: Path | None = None,
+        labels: tuple[Path, ...] = (),
+        drafts: Drafts | None = None,
     ) -> None:
         self.mimic_nle = MimicNle(mimic_nle) if mimic_nle is not None else None
         self.rad_restruct = RadReStruct(rad_restruct) if rad_restruct is not None else None
         self.labels = tuple(LabelTable(path) for path in labels)
+        self.drafts = drafts
 
     def __bool__(self) -> bool:
         """Tell whether there is any annotation."""
-        return bool(self.mimic_nle or self.rad_restruct or self.labels)
+        return bool(self.mimic_nle or self.rad_restruct or self.labels or self.drafts)
 
 
 class AnnotatedReader:
@@ -72,7 +79,7 @@ class AnnotatedReader:
     def inputs(self) -> tuple[Path, ...]:
         """Return the files of the source and of all annotations."""
         given = self._annotations
-        parts: tuple[Any, ...] = (self._reader, given.mimic_nle, given.rad_restruct, *given.labels)
+        parts: tuple[Any, ...] = (self._reader, given.mimic_nle, given.rad_restruct, *given.labels, given.drafts)
         return tuple(path for part in parts if part is not None for path in part.inputs())
 
     def remarks(self) -> tuple[Counter[str], Counter[str]]:
@@ -125,4 +132,6 @@ class AnnotatedReader:
                 else:
                     labels[table.labeler] = found
             changes["labels"] = labels
+        if given.drafts is not None:
+            changes["drafts"] = given.drafts.of(study)
         return replace(study, official=official, **changes) if changes else study

@@ -92,10 +92,29 @@ class RadReStruct:
         Raises:
             DataError: If the file of questions is missing or damaged.
         """
-        frontal = self._images.get(study.study_id, ())
+        frontal = self.images_of(study.study_id)
         known = {image.image_id for image in study.images}
         more = tuple(Image(name, f"{name}.png", View.FRONTAL, None) for name in frontal if name not in known)
-        return StructuredReport(self._questions(study.study_id), frontal), (*more, *study.images)
+        return self.structured(study.study_id), (*more, *study.images)
+
+    def images_of(self, study_id: str) -> tuple[str, ...]:
+        """Return the ids of the frontal images a study's report was made for."""
+        return self._images.get(study_id, ())
+
+    def structured(self, study_id: str) -> StructuredReport:
+        """Read a structured report.
+
+        Args:
+            study_id: A study that ``split_of`` knows.
+
+        Raises:
+            DataError: If the file of questions is missing or damaged.
+        """
+        return StructuredReport(self._questions(study_id), self.images_of(study_id))
+
+    def by_image(self) -> dict[str, str]:
+        """Return the study id of every frontal image."""
+        return {image: study_id for study_id, images in self._images.items() for image in images}
 
     def studies_without_report(self, seen: Collection[str], keep: KeepSubject | None, terms: Terms) -> Iterator[Study]:
         """Yield a study without sections for every structured report whose report text is not there.

@@ -6,6 +6,8 @@ column, and what is the same in all rows is never written out in Python.
 
 from __future__ import annotations
 
+from dataclasses import fields
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +16,7 @@ from radialog_instruct.config import ContextPolicy
 from radialog_instruct.context import DROPPING_TASKS, drop_context
 from radialog_instruct.findings import FINDINGS, Labels, findings_text, positives
 from radialog_instruct.ids import sample_id
-from radialog_instruct.records import Sample
+from radialog_instruct.records import Generator, Sample
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,6 +52,10 @@ class ColumnBuffer:
         self._studies: list[tuple[str, str, str, str, str | None]] = []
         self._labels: list[Labels | None] = []
         self._samples: list[tuple[str, str, str, str, int | None, str, int, str]] = []
+        self._texts: list[str | None] = []
+        self._generators: list[Generator | None] = []
+        self._flags: list[tuple[str, ...]] = []
+        self._scores: list[float | None] = []
 
     def add(self, sample: Sample) -> None:
         """Append a sample."""
@@ -75,6 +81,10 @@ class ColumnBuffer:
             (study.source, study.terms.value, study.subject_id, study.study_id, study.sections.indication)
         )
         self._labels.append(study.labels.get(self._labeler))
+        self._texts.append(sample.findings_text)
+        self._generators.append(sample.generator)
+        self._flags.append(sample.flags)
+        self._scores.append(sample.judge_score)
         self._samples.append(
             (
                 sample.task,
@@ -123,12 +133,23 @@ class ColumnBuffer:
         )
         for name, values in zip(of_sample, zip(*self._samples, strict=True), strict=True):
             columns[name] = pa.array(values, schema.field(name).type)
-        columns["generator"] = pa.nulls(n, schema.field("generator").type)
-        flags = lists_of_nothing(n, schema.field("quality").type.field("flags").type)
-        quality = [flags, pa.nulls(n, pa.float32())]
+        columns["generator"] = self._generator_column(schema.field("generator").type)
+        flags = pa.array(self._flags, schema.field("quality").type.field("flags").type)
+        quality = [flags, pa.array(self._scores, pa.float32())]
         columns["quality"] = pa.StructArray.from_arrays(quality, fields=list(schema.field("quality").type))
         self._clear()
         return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+    def _generator_column(self, kind: pa.StructType) -> pa.Array:
+        import pyarrow as pa
+
+        if not any(self._generators):
+            return pa.nulls(len(self._generators), kind)
+        nothing = (None,) * kind.num_fields
+        rows = [_GENERATOR(one) if one is not None else nothing for one in self._generators]
+        parts = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
+        missing = pa.array([one is None for one in self._generators])
+        return pa.StructArray.from_arrays(parts, fields=list(kind), mask=missing)
 
     def _label_columns(self, lists: object) -> dict[str, pa.Array]:
         import pyarrow as pa
@@ -139,17 +160,14 @@ class ColumnBuffer:
         values = pa.array(flat, pa.int8())
         return {
             "finding_labels": lists("finding_labels", lengths, values, missing),  # type: ignore[operator]
-            "findings_text": pa.array([_text(labels) for labels in self._labels], pa.string()),
+            "findings_text": pa.array(
+                [own or _text(labels) for own, labels in zip(self._texts, self._labels, strict=True)], pa.string()
+            ),
             "labeler": pa.array([None if absent else self._labeler for absent in missing], pa.string()),
         }
 
 
-def lists_of_nothing(n: int, kind: pa.ListType) -> pa.Array:
-    """Return n empty lists."""
-    import pyarrow as pa
-
-    offsets = pa.array(np.zeros(n + 1, dtype=np.int32))
-    return pa.ListArray.from_arrays(offsets, pa.nulls(0, kind.value_type), type=kind)
+_GENERATOR = attrgetter(*(field.name for field in fields(Generator)))
 
 
 def _text(labels: Labels | None) -> str | None:

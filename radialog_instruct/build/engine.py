@@ -29,7 +29,11 @@ from radialog_instruct.files import file_sha256, unwritable
 from radialog_instruct.prompts import CONSTANTS, PromptLibrary
 from radialog_instruct.sources import Reader
 from radialog_instruct.sources.base import KeepSubject
-from radialog_instruct.tasks import TASKS
+from radialog_instruct.replay.folder import Answers
+from radialog_instruct.tasks import REPLAY_TASKS, TASKS, ReplayTask
+
+
+NOT_ASKED = "no replay: run radialog-instruct replay, then build --replay"
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def build_dataset(config: BuildConfig, places: BuildPlaces, progress: Progress |
         missing = [number for number in range(config.shards) if str(number) not in manifest.shards]
         told.stage("write", round(sum(plan.studies.values()) * len(missing) / config.shards))
         jobs = [
-            (n, ShardJob(n, config, plan.selection, plan.unusable_images[n], places.out, places.templates))
+            (n, ShardJob(n, config, plan.selection, plan.unusable_images[n], places))
             for n in missing
         ]
         for number, shard in crew.run(write_shard, jobs):
@@ -103,31 +107,38 @@ def open_reader(config: BuildConfig, places: BuildPlaces) -> Reader:
     options: dict[str, Any] = dict(config.source_options)
     if config.source == "mimic-cxr":
         options["locate_images"] = config.images is ImagePolicy.REQUIRE
-    return places.source.open(config.source, config.labeler, **options)
+    # Drafts are labelled once, here, and travel with the reader.
+    judge = places.open_judge(config.judge) if places.source.drafts is not None else None
+    return places.source.open(config.source, config.labeler, judge, **options)
 
 
 def template_hashes(config: BuildConfig, folder: Path | None) -> dict[str, str]:
     """Return the hash of every template the configured tasks use."""
     prompts = PromptLibrary(folder)
-    names = [CONSTANTS, *(f"instruct/{task.template}" for task in TASKS if task.name in config.tasks)]
+    tasks = [task for task in TASKS if task.name in config.tasks]
+    names = [CONSTANTS, *(f"instruct/{task.template}" for task in tasks)]
+    if config.replay is not None:
+        names += [f"replay/{task.template}" for task in tasks if issubclass(task, ReplayTask)]
+        names += ["replay/judge"] if config.replay.judge else []
+        names += ["replay/errors"] if "correction" in config.tasks and not config.run_drafts else []
     return {f"{name}.jinja": prompts.hash(name) for name in sorted(names)}
 
 
 @dataclass(frozen=True)
 class _ScanJob:
     config: BuildConfig
-    templates: Path | None
+    places: BuildPlaces
 
 
 def _scan(job: _ScanJob, reader: Reader, keep: KeepSubject, tick: Tick) -> Scan:
-    return scan_shard(reader, keep, build_tasks(job.config, job.templates), job.config.images, tick)
+    return scan_shard(reader, keep, build_tasks(job.config, job.places), job.config.images, tick)
 
 
 def _plan(crew: Crew, reader: Reader, config: BuildConfig, places: BuildPlaces, told: Progress) -> Plan:
     # Made here first, so that a broken template is reported before anything is read.
-    tasks = build_tasks(config, places.templates)
+    tasks = build_tasks(config, places)
     told.stage("plan", _length(reader))
-    job = _ScanJob(config, places.templates)
+    job = _ScanJob(config, places)
     scans = dict(crew.run(_scan, [(number, job) for number in range(config.shards)]))
     return make_plan([scans[number] for number in range(config.shards)], tasks, reader, config)
 
@@ -143,7 +154,8 @@ def _begin(reader: Reader, config: BuildConfig, places: BuildPlaces, plan: Plan)
     """Write the manifest with the shards that are kept, and drop all files that no longer hold."""
     templates = template_hashes(config, places.templates)
     inputs = input_hashes(reader)
-    identity = fingerprint(config, templates, inputs, plan.images_digest())
+    answers = _answers_digest(places)
+    identity = fingerprint(config, templates, inputs, f"{plan.images_digest()} {answers}")
     old = read_manifest(places.out)
     kept: dict[str, Shard] = {}
     if old is not None and old.fingerprint == identity:
@@ -160,13 +172,31 @@ def _begin(reader: Reader, config: BuildConfig, places: BuildPlaces, plan: Plan)
         rejected=plan.rejected,
         notes=plan.notes,
         images_left_out=plan.images_left_out(),
-        skipped=plan.skipped,
+        skipped=_with_unasked(plan, config),
+        replay_answers=answers,
         planned=plan.rows,
         splits_sha256=file_sha256(places.out / SPLITS_NAME),
         shards=kept,
     )
     write_manifest(places.out, manifest)
     return manifest
+
+
+def _answers_digest(places: BuildPlaces) -> str | None:
+    if places.replay is None:
+        return None
+    with Answers(places.replay) as answers:
+        return answers.digest()
+
+
+def _with_unasked(plan: Plan, config: BuildConfig) -> dict[str, dict[str, int]]:
+    """Count the rows that nobody has asked an LLM for among what was left out."""
+    skipped = {task: dict(reasons) for task, reasons in plan.skipped.items()}
+    if config.replay is None:
+        for task in REPLAY_TASKS:
+            if n := sum(plan.rows.get(task, {}).values()):
+                skipped[task][NOT_ASKED] = n
+    return skipped
 
 
 def _check_output(out: Path) -> None:

@@ -15,7 +15,7 @@ from radialog_instruct.errors import DataError
 MANIFEST_NAME = "manifest.json"
 SPLITS_NAME = "splits.parquet"
 """The official splits of every study, for the checks."""
-BUILD_VERSION = 2
+BUILD_VERSION = 3
 """Raised whenever the same inputs and configuration would give other bytes than before."""
 
 
@@ -37,6 +37,8 @@ class Shard(_Record):
 
     files: dict[str, DataFile]
     """By path relative to the dataset's folder."""
+    replay: dict[str, dict[str, int]] = {}
+    """Task -> reason -> samples that an LLM has not answered well enough."""
 
 
 class Manifest(_Record):
@@ -60,8 +62,10 @@ class Manifest(_Record):
     """Images left out by the image policy, by reason."""
     skipped: dict[str, dict[str, int]]
     """Task -> reason -> number of samples that could not be made or were left out."""
+    replay_answers: str | None = None
+    """Digest of the answers of an LLM, or None where none were given."""
     planned: dict[str, dict[str, int]]
-    """Rows by task and split, as planned before the first was written."""
+    """Rows by task and split, as planned before the first was written; those an LLM writes may become fewer."""
     splits_sha256: str
     shards: dict[str, Shard]
 
@@ -73,12 +77,20 @@ class Manifest(_Record):
                 counts.setdefault(file.task, Counter())[file.split] += file.rows
         return {task: dict(sorted(by_split.items())) for task, by_split in sorted(counts.items())}
 
+    def left_out(self) -> dict[str, dict[str, int]]:
+        """Return what could not be made, by task and reason, with the samples an LLM has not answered."""
+        counts = {task: Counter(reasons) for task, reasons in self.skipped.items()}
+        for shard in self.shards.values():
+            for task, reasons in shard.replay.items():
+                counts.setdefault(task, Counter()).update(reasons)
+        return {task: dict(sorted(reasons.items())) for task, reasons in counts.items()}
+
 
 def fingerprint(config: BuildConfig, templates: dict[str, str], inputs: dict[str, str], images: str) -> str:
     """Return the identity of a build: equal fingerprints mean equal bytes.
 
-    Identity is the configuration, the templates, the source's files, which images were usable, and the build's code
-    by ``BUILD_VERSION``. Not identity: where files lie, the number of workers, the order of a folder's listing.
+    Identity is the configuration, the templates, the source's files, which images were usable, the answers of an
+    LLM, and the build's code by ``BUILD_VERSION``. Not identity: where files lie, the number of workers, the order of a folder's listing.
 
     Args:
         config: The configuration.

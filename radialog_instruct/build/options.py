@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from radialog_instruct.assets import demo_replay_dir
 from radialog_instruct.config import (
     DEFAULT_LABELERS,
     DEFAULT_SHARDS,
@@ -22,6 +23,7 @@ from radialog_instruct.config import (
 )
 from radialog_instruct.errors import UsageError
 from radialog_instruct.mixtures import load_mixture
+from radialog_instruct.replay.folder import read_policy
 from radialog_instruct.tasks import Overlap
 
 Source = Annotated[str, typer.Option(help="Where the studies come from: demo, iu-xray or mimic-cxr.")]
@@ -56,6 +58,21 @@ Workers = Annotated[int, typer.Option(min=1, help="Processes; the bytes do not d
 Templates = Annotated[Path | None, typer.Option(help="Folder of templates instead of the distribution's own.")]
 
 
+Drafts = Annotated[
+    Path | None,
+    typer.Option(help="Run folder of a benchmark on the train split: corrections start from its reports."),
+]
+Judge = Annotated[
+    str, typer.Option(help="Labeler that reads findings in drafts and in an LLM's answers: rules or chexbert.")
+]
+Chexbert = Annotated[Path | None, typer.Option(help="CheXbert's checkpoint for --judge chexbert; else from the Hub.")]
+Vocabulary = Annotated[Path | None, typer.Option(help="vocab.txt of bert-base-uncased; by default from the Hub.")]
+Replay = Annotated[
+    Path | None,
+    typer.Option(help="Folder written by radialog-instruct replay; the embedded demo has answers of its own."),
+]
+
+
 def configure(given: Mapping[str, Any], out: Path) -> tuple[BuildConfig, BuildPlaces]:
     """Turn a command's options into a configuration and places.
 
@@ -77,7 +94,9 @@ def configure(given: Mapping[str, Any], out: Path) -> tuple[BuildConfig, BuildPl
         mimic_nle=given["mimic_nle"],
         rad_restruct=given["rad_restruct"],
         labels=tuple(given["labels"] or ()),
+        drafts=given.get("drafts"),
     )
+    replay = replay_folder(given)
     options = {"split_file": given["split_file"]} if given["split_file"] is not None else {}
     try:
         config = BuildConfig(
@@ -89,14 +108,31 @@ def configure(given: Mapping[str, Any], out: Path) -> tuple[BuildConfig, BuildPl
             labeler=given["labeler"] or DEFAULT_LABELERS.get(source, "rules"),
             overlap=given.get("overlap", Overlap.STRICT),
             context=given.get("context", ContextPolicy.FULL),
+            judge=given.get("judge", "rules"),
+            run_drafts=given.get("drafts") is not None,
+            replay=read_policy(replay) if replay is not None else None,
             source_options=options,
         )
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(f"{first['loc']}: {first['msg']}", where="the options") from error
     return config, BuildPlaces(
-        source=places, out=out, templates=given["templates"], workers=given.get("workers", 1)
+        source=places,
+        out=out,
+        templates=given["templates"],
+        workers=given.get("workers", 1),
+        replay=replay,
+        chexbert=given.get("chexbert"),
+        vocabulary=given.get("vocabulary"),
     )
+
+
+def replay_folder(given: Mapping[str, Any]) -> Path | None:
+    """Return the folder with an LLM's answers: the given one, or that of the embedded demonstration collection."""
+    if "replay" not in given or given["replay"] is not None:
+        return given.get("replay")
+    embedded = given["source"] == "demo" and given["root"] is None and given.get("drafts") is None
+    return demo_replay_dir() if embedded else None
 
 
 def chosen_tasks(names: str, known: tuple[str, ...]) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +13,15 @@ from radialog_instruct.build.columns import ColumnBuffer
 from radialog_instruct.build.manifest import DataFile, Shard
 from radialog_instruct.build.scan import TICK, Tick, usable
 from radialog_instruct.build.schema import arrow_schema
-from radialog_instruct.config import BuildConfig
+from radialog_instruct.config import BuildConfig, BuildPlaces
 from radialog_instruct.files import file_sha256, replacing
 from radialog_instruct.prompts import PromptLibrary
-from radialog_instruct.records import Sample
+from radialog_instruct.records import Sample, Study
+from radialog_instruct.replay.folder import Answers
+from radialog_instruct.replay.resolve import Accepted, Missing, Resolver
 from radialog_instruct.sources import Reader
 from radialog_instruct.sources.base import KeepSubject
-from radialog_instruct.tasks import TASKS, Skip, Task, TaskContext
+from radialog_instruct.tasks import TASKS, ReplayTask, Skip, Task, TaskContext
 from radialog_instruct.tasks.selection import Selection
 
 if TYPE_CHECKING:
@@ -36,20 +40,21 @@ class ShardJob:
     config: BuildConfig
     selection: Selection
     unusable_images: dict[str, str]
-    out: Path
-    templates: Path | None
+    places: BuildPlaces
 
 
-def build_tasks(config: BuildConfig, templates: Path | None, selection: Selection | None = None) -> tuple[Task, ...]:
+def build_tasks(config: BuildConfig, places: BuildPlaces, selection: Selection | None = None) -> tuple[Task, ...]:
     """Return the configured tasks, ready to make samples."""
     context = TaskContext(
-        prompts=PromptLibrary(templates),
+        prompts=PromptLibrary(places.templates),
         seed=config.seed,
         labeler=config.labeler,
         mix=config.mixture.tasks,
         unit=config.mixture.unit,
         selection=selection if selection is not None else Selection(),
         overlap=config.overlap,
+        judge=places.open_judge(config.judge),
+        run_drafts=config.run_drafts,
     )
     return tuple(task(context) for task in TASKS if task.name in config.tasks)
 
@@ -60,9 +65,11 @@ def write_shard(job: ShardJob, reader: Reader, keep: KeepSubject, tick: Tick) ->
     Raises:
         RadialogError: If the source cannot be read, a template fails, or the output cannot be written.
     """
-    tasks = build_tasks(job.config, job.templates, job.selection)
+    tasks = build_tasks(job.config, job.places, job.selection)
+    out = job.places.out
     with ExitStack() as stack:
         files = _ShardFiles(job, stack)
+        replayed = _Replayed(job, stack)
         for number, study in enumerate(reader.studies(keep), start=1):
             if number % TICK == 0:
                 tick(TICK)
@@ -70,16 +77,46 @@ def write_shard(job: ShardJob, reader: Reader, keep: KeepSubject, tick: Tick) ->
             if kept is None:
                 continue
             for task in tasks:
+                if isinstance(task, ReplayTask):
+                    for finished in replayed.samples(task, kept):
+                        files.add(finished)
+                    continue
                 for sample in task.samples(kept):
                     if not isinstance(sample, Skip):  # the plan has counted it
                         files.add(sample)
         files.close()
     return Shard(
         files={
-            name: DataFile(task=task, split=split, rows=rows, sha256=file_sha256(job.out / name))
+            name: DataFile(task=task, split=split, rows=rows, sha256=file_sha256(out / name))
             for name, (task, split, rows) in sorted(files.rows().items())
-        }
+        },
+        replay={task: dict(sorted(reasons.items())) for task, reasons in sorted(replayed.left_out.items())},
     )
+
+
+class _Replayed:
+    """Finishes the samples whose answers an LLM has written, and counts those it has not."""
+
+    def __init__(self, job: ShardJob, stack: ExitStack) -> None:
+        self.left_out: dict[str, Counter[str]] = {}
+        self._answers: Answers | None = None
+        policy = job.config.replay
+        if policy is not None and job.places.replay is not None:
+            self._answers = stack.enter_context(Answers(job.places.replay))
+            self._resolver = Resolver(policy, PromptLibrary(job.places.templates))
+
+    def samples(self, task: ReplayTask, study: Study) -> Iterator[Sample]:
+        if self._answers is None:
+            return  # the manifest counts them as not asked
+        for sample in task.samples(study):
+            if isinstance(sample, Skip):
+                continue
+            outcome = self._resolver.resolve(task, sample, self._answers.get)
+            if isinstance(outcome, Accepted):
+                yield outcome.sample
+                continue
+            reason = "no answer yet" if isinstance(outcome, Missing) else f"rejected: {outcome.reasons[0]}"
+            self.left_out.setdefault(task.name, Counter())[reason] += 1
 
 
 class _ShardFiles:
@@ -96,7 +133,7 @@ class _ShardFiles:
         if file is None:
             config = self._job.config
             name = f"{task}/{split}-{self._job.number:05d}-of-{config.shards:05d}.parquet"
-            temporary = self._stack.enter_context(replacing(self._job.out / name))
+            temporary = self._stack.enter_context(replacing(self._job.places.out / name))
             buffer = ColumnBuffer(self._schema, config.labeler, config.context, config.seed)
             file = self._files[task, split] = ParquetFile(name, temporary, self._schema, buffer)
             self._stack.callback(file.abandon)

@@ -13,6 +13,7 @@ from radialog_instruct.build.manifest import MANIFEST_NAME, Manifest
 from radialog_instruct.build.plan import Plan
 from radialog_instruct.config import BuildConfig
 from radialog_instruct.records import Split
+from radialog_instruct.replay.estimate import CHARACTERS_PER_TOKEN, SAMPLED, ReplayEstimate
 
 Counts = Mapping[str, Mapping[str, int]]
 
@@ -25,7 +26,7 @@ def print_summary(manifest: Manifest, out: Path, *, as_json: bool) -> None:
         out: The dataset's folder.
         as_json: Print one JSON object instead of tables.
     """
-    rows, skipped = manifest.rows(), manifest.skipped
+    rows, skipped = manifest.rows(), manifest.left_out()
     facts = (manifest.studies, rows, skipped, manifest.rejected, manifest.images_left_out, manifest.notes)
     if as_json:
         head = {"manifest": str(out / MANIFEST_NAME), "fingerprint": manifest.fingerprint}
@@ -35,19 +36,37 @@ def print_summary(manifest: Manifest, out: Path, *, as_json: bool) -> None:
     Console(highlight=False).print(f"manifest: {out / MANIFEST_NAME}", soft_wrap=True)
 
 
-def print_plan(plan: Plan, config: BuildConfig, *, as_json: bool) -> None:
+def print_plan(plan: Plan, config: BuildConfig, replay: ReplayEstimate, *, as_json: bool) -> None:
     """Print what would be built.
 
     Args:
         plan: The plan.
         config: What it was made for.
+        replay: What an LLM would have to write.
         as_json: Print one JSON object instead of tables.
     """
     facts = (plan.studies, plan.rows, plan.skipped, plan.rejected, plan.images_left_out(), plan.notes)
     if as_json:
-        print(json.dumps({"mixture": config.mixture.model_dump(mode="json"), **_as_json(*facts)}, indent=2))
-    else:
-        _print_tables(config, *facts)
+        mixture = config.mixture.model_dump(mode="json")
+        print(json.dumps({"mixture": mixture, **_as_json(*facts), "replay": replay.as_json()}, indent=2))
+        return
+    _print_tables(config, *facts)
+    if replay.tasks:
+        _print_estimate(replay)
+
+
+def _print_estimate(replay: ReplayEstimate) -> None:
+    console = Console(highlight=False)
+    table = Table("task", "rows", "prompt tokens", "answer tokens", title="For an LLM to write", title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for task, one in replay.tasks.items():
+        table.add_row(task, f"{one.rows:,}", f"{one.prompt_tokens:,}", f"{one.answer_tokens:,}")
+    console.print(table)
+    console.print(
+        f"estimated at {CHARACTERS_PER_TOKEN} characters a token from up to {SAMPLED} samples a task, re-asks and shared "
+        f"requests not counted; {replay.gpu_hours:,.2g} GPU-hours at {replay.tokens_per_second:,.0f} answer tokens/s"
+    )
 
 
 def _print_tables(

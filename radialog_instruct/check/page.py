@@ -10,6 +10,7 @@ from markupsafe import Markup
 from radialog_instruct.assets import templates_dir
 from radialog_instruct.build.manifest import read_manifest
 from radialog_instruct.check import plots
+from radialog_instruct.check.replay import Pairs, replay_facts
 from radialog_instruct.check.run import check_dataset
 from radialog_instruct.check.statistics import Statistics
 from radialog_instruct.errors import DataError
@@ -18,12 +19,16 @@ from radialog_instruct.files import replacing
 REPORT = "report.html"
 
 
-def write_report(dataset: Path, out: Path | None = None) -> Path:
+def write_report(
+    dataset: Path, out: Path | None = None, replay: Path | None = None, *, include_text: bool = False
+) -> Path:
     """Check a dataset and write its page.
 
     Args:
         dataset: A built dataset.
         out: The page; ``report.html`` in the dataset's folder by default.
+        replay: The replay folder whose answers the dataset holds; the embedded demo's is known.
+        include_text: Show answers of an LLM beside what they were made from.
 
     Returns:
         The page's path.
@@ -36,7 +41,8 @@ def write_report(dataset: Path, out: Path | None = None) -> Path:
     if manifest is None:
         raise DataError("no manifest.json here", where=str(dataset), mend="run radialog-instruct build first")
     statistics = Statistics()
-    checks = check_dataset(dataset, statistics)
+    pairs = Pairs(manifest.fingerprint)
+    checks = check_dataset(dataset, statistics, pairs if include_text else None)
     page = (
         _environment()
         .get_template("html/dataset.html.jinja")
@@ -46,8 +52,10 @@ def write_report(dataset: Path, out: Path | None = None) -> Path:
             total=sum(n for by_split in manifest.rows().values() for n in by_split.values()),
             checks=checks,
             failed=[check for check in checks if not check.passed],
-            left_out=_left_out(manifest.rejected, manifest.images_left_out, manifest.skipped),
+            left_out=_left_out(manifest.rejected, manifest.images_left_out, manifest.left_out()),
             plots=_plots(statistics, manifest.rows()),
+            replay=replay_facts(manifest, replay),
+            pairs=pairs.chosen(),
         )
     )
     path = out if out is not None else dataset / REPORT

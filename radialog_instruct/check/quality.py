@@ -11,9 +11,11 @@ from radialog_instruct.check.rows import CheckedRow
 from radialog_instruct.context import CONTEXTS
 from radialog_instruct.files import file_sha256
 from radialog_instruct.findings import FINDINGS
+from radialog_instruct.replay.validate import check_text
 from radialog_instruct.tasks.base import is_placeholder
 
 _SPLITS = ("train", "validation", "test")
+_MAX_WORDS = 2000
 
 
 class Files:
@@ -105,6 +107,35 @@ class Targets:
             self.result.fail(f"{row.where}: the answer is empty or a placeholder")
         if any("{{" in text or "{%" in text for text in row.contents):
             self.result.fail(f"{row.where}: a template was left unfilled")
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
+
+
+class WrittenAnswers:
+    """Answers of an LLM say who wrote them, and pass what every answer must pass; no other row claims an LLM."""
+
+    def __init__(self) -> None:
+        self.result = CheckResult("LLM answers", "Does every LLM-written answer name its model and pass validation?")
+
+    def see(self, row: CheckedRow) -> None:
+        """Look at a row."""
+        if row.target_source != "llm":
+            if row.generator is not None:
+                self.result.fail(f"{row.where}: an LLM is named, but the answer is from {row.target_source!r}")
+            return
+        self.result.checked += 1
+        unnamed = [name for name, value in (row.generator or {}).items() if not value]
+        if row.generator is None or unnamed:
+            self.result.fail(f"{row.where}: the LLM is not named ({', '.join(unnamed) or 'no generator'})")
+        elif row.generator["finish_reason"] == "length":
+            self.result.fail(f"{row.where}: the answer was cut off")
+        instruction = row.contents[-2] if len(row.contents) > 1 else ""
+        verdict = check_text(row.answer, instruction, min_words=1, max_words=_MAX_WORDS)
+        for reason in verdict.reasons:
+            self.result.fail(f"{row.where}: {reason}")
+        for flag in row.flags:
+            self.result.count(f"{row.task}: {flag}")
 
     def finish(self) -> None:
         """Nothing is left to do."""

@@ -10,7 +10,7 @@ from radialog_instruct.errors import DataError
 
 _COLUMNS = (
     *("id", "task", "messages", "source", "split", "subject_id", "study_id", "report_turn", "context"),
-    *("finding_labels", "template_id", "target_source", "quality", "image_paths"),
+    *("finding_labels", "template_id", "target_source", "generator", "quality", "image_paths"),
 )
 _BATCH = 4096
 
@@ -42,6 +42,9 @@ class CheckedRow:
     context: str | None
     labels: tuple[int | None, ...] | None
     template_id: str
+    target_source: str
+    generator: dict[str, str | None] | None
+    flags: tuple[str, ...]
     image_paths: tuple[str, ...]
 
     @property
@@ -96,6 +99,9 @@ def read_rows(folder: Path, file: Path) -> Iterator[CheckedRow]:
                     context=row["context"],
                     labels=tuple(labels) if labels is not None else None,
                     template_id=row["template_id"] or "",
+                    target_source=row["target_source"] or "",
+                    generator=row["generator"],
+                    flags=tuple((row["quality"] or {}).get("flags") or ()),
                     image_paths=tuple(row["image_paths"] or ()),
                 )
                 number += 1

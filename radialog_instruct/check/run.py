@@ -9,10 +9,9 @@ from typing import Protocol
 
 from radialog_instruct.build.manifest import read_manifest
 from radialog_instruct.check.leakage import AnswerInPrompt, OfficialSplits, PatientInOneSplit, RepeatedText
-from radialog_instruct.check.quality import Files, Schema, Targets, YesNoBalance
+from radialog_instruct.check.quality import Files, Schema, Targets, WrittenAnswers, YesNoBalance
 from radialog_instruct.check.results import CheckResult
 from radialog_instruct.check.rows import CheckedRow, data_files, read_rows
-from radialog_instruct.check.statistics import Statistics
 from radialog_instruct.errors import DataError
 from radialog_instruct.mixtures import TaskMix
 from radialog_instruct.tasks import Overlap
@@ -26,12 +25,16 @@ class _RowCheck(Protocol):
     def finish(self) -> None: ...
 
 
-def check_dataset(folder: Path, statistics: Statistics | None = None) -> list[CheckResult]:
+class _Seer(Protocol):
+    def see(self, row: CheckedRow) -> None: ...
+
+
+def check_dataset(folder: Path, *seers: _Seer | None) -> list[CheckResult]:
     """Check a dataset.
 
     Args:
         folder: A built dataset.
-        statistics: Also told about every row.
+        *seers: Also told about every row.
 
     Returns:
         One result a check.
@@ -43,6 +46,7 @@ def check_dataset(folder: Path, statistics: Statistics | None = None) -> list[Ch
     manifest = read_manifest(folder)
     overlap = manifest.config.overlap if manifest is not None else Overlap.STRICT
     mixes = manifest.config.mixture.tasks if manifest is not None else {}
+    told = [seer for seer in seers if seer is not None]
     by_file = Files(folder, manifest, files)
     checks: tuple[_RowCheck, ...] = (
         Schema(files),
@@ -54,14 +58,15 @@ def check_dataset(folder: Path, statistics: Statistics | None = None) -> list[Ch
             balanced_structured=mixes.get("rad_restruct_qa", TaskMix()).balanced,
         ),
         Targets(),
+        WrittenAnswers(),
         RepeatedText(),
     )
     for file in files:
         for row in read_rows(folder, file):
             for check in checks:
                 check.see(row)
-            if statistics is not None:
-                statistics.see(row)
+            for seer in told:
+                seer.see(row)
     for check in checks:
         check.finish()
     return [by_file.result, *(check.result for check in checks)]

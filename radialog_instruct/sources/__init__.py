@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from radialog_instruct.annotations import AnnotatedReader, Annotations
+from radialog_instruct.annotations.drafts import open_drafts
 from radialog_instruct.errors import UsageError
+from radialog_instruct.labeling.base import TextLabeler
 from radialog_instruct.sources.base import Reader
 from radialog_instruct.sources.demo import DemoReader
 from radialog_instruct.sources.iu_xray import IUXrayReader
@@ -29,6 +31,8 @@ def open_source(
     mimic_nle: Path | None = None,
     rad_restruct: Path | None = None,
     labels: tuple[Path, ...] = (),
+    drafts: Path | None = None,
+    judge: TextLabeler | None = None,
     **options: Any,
 ) -> Reader:
     """Open a source by its name.
@@ -39,6 +43,8 @@ def open_source(
         mimic_nle: Folder of MIMIC-NLE's extracted files, attached to mimic-cxr.
         rad_restruct: Rad-ReStruct's folder, attached to iu-xray.
         labels: Label files written by ``radialog-instruct label``.
+        drafts: Run folder of a benchmark on the train split.
+        judge: Reads findings in the drafts.
         **options: Options of the source's reader.
 
     Raises:
@@ -53,5 +59,5 @@ def open_source(
         reader: Reader = kind(root, **options)
     except TypeError as error:
         raise UsageError(f"{name} does not take these options: {error}", where="--source") from error
-    annotations = Annotations(mimic_nle, rad_restruct, labels)
+    annotations = Annotations(mimic_nle, rad_restruct, labels, open_drafts(drafts, name, judge))
     return AnnotatedReader(reader, annotations) if annotations else reader

@@ -13,14 +13,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from radialog_instruct.annotations.rad_restruct import RadReStruct
 from radialog_instruct.assets import demo_dir
 from radialog_instruct.errors import DataError
 from radialog_instruct.findings import FINDINGS, POSITIVE, UNCERTAIN, Labels, LabelValue, make_labels
 from radialog_instruct.records import Image, Sections, Split, Study, Terms, View
 from radialog_instruct.sources.base import KeepSubject, hashed_split, rule_labels
-from radialog_instruct.sources.demo_text import POSSIBLE_PNEUMONIA, compose_report
+from radialog_instruct.sources.demo_text import POSSIBLE_PNEUMONIA, compose_report, explain
 
-STUDIES, VISUAL = "studies.csv", "visual_labels.csv"
+STUDIES, VISUAL, STRUCTURED = "studies.csv", "visual_labels.csv", "rad_restruct"
 NIH, HANNOVER, CC0 = "nih_chestxray14", "hannover_cxr", "cc0"
 _NIH_CLASSES = {
     "Effusion": "Pleural Effusion",
@@ -63,13 +64,14 @@ class DemoReader:
         self.notes: Counter[str] = Counter()
         if not self.root.is_dir():
             raise DataError("no such folder", where=str(self.root), mend="check --root")
+        self._structured = RadReStruct(self._embedded / STRUCTURED)
         for path in self.inputs():
-            if not path.is_file():
+            if not path.exists():
                 raise DataError("a table of the open collection is missing", where=str(path), mend="check --root")
 
     def inputs(self) -> tuple[Path, ...]:
         """Return the tables."""
-        embedded = (self._embedded / STUDIES, self._embedded / VISUAL)
+        embedded = (self._embedded / STUDIES, self._embedded / VISUAL, *self._structured.inputs())
         if not self._whole:
             return embedded
         nih = (self.root / NIH / "labels.csv", self.root / NIH / "google2019_subset.csv")
@@ -87,6 +89,7 @@ class DemoReader:
         """
         self.rejected, self.notes = Counter(), Counter()
         written = {row["study_id"]: row for row in _rows(self._embedded / STUDIES)}
+        numbers = self._structured.by_image()
         splits = {row["subject_id"]: Split(row["split"]) for row in written.values()}
         entries = self._open_collection() if self._whole else (_embedded_entry(row) for row in written.values())
         for entry in sorted(entries, key=lambda e: e.study_id):
@@ -99,6 +102,7 @@ class DemoReader:
                 else compose_report(entry.study_id, entry.present)
             )
             file = self.root / entry.path
+            report = numbers.get(entry.study_id)
             yield Study(
                 source=self.name,
                 study_id=entry.study_id,
@@ -108,6 +112,8 @@ class DemoReader:
                 images=(Image(entry.study_id, entry.path, entry.view, file if file.is_file() else None),),
                 sections=sections,
                 labels={"rules": rule_labels(sections), "public": public_labels(entry.present)},
+                structured=self._structured.structured(report) if report is not None else None,
+                explanations=explain(entry.study_id, sections.findings or ""),
             )
 
     def _open_collection(self) -> Iterator[_Entry]:

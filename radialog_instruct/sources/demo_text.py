@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 
+from radialog_instruct.annotations.mimic_nle import NLE_FINDINGS
+from radialog_instruct.context import split_sentences
+from radialog_instruct.findings import POSITIVE, UNCERTAIN, index_of
 from radialog_instruct.ids import pick
+from radialog_instruct.labeling import rules
 from radialog_instruct.prompts import PromptLibrary, default_prompts
-from radialog_instruct.records import Sections
+from radialog_instruct.records import Explanation, Sections
 
 BANK = "demo/sentences"
 POSSIBLE_PNEUMONIA = "Pneumonia possible"
@@ -70,6 +74,27 @@ def compose_report(study_id: str, present: Iterable[str]) -> Sections:
         *([_say(study_id, "support_devices")] if "Support Devices" in found else []),
     ]
     return Sections(findings=" ".join(sentences), impression=_impression(study_id, found))
+
+
+def explain(study_id: str, findings: str) -> tuple[Explanation, ...]:
+    """Return what in a findings section speaks for a finding: explanations of the collection's own.
+
+    An explanation is the sentence that names the finding; one that begins with "This" is quoted with the sentence that
+    it refers to.
+
+    Args:
+        study_id: The study.
+        findings: Its findings section.
+    """
+    sentences = split_sentences(findings)
+    found = []
+    for number, sentence in enumerate(sentences):
+        values = rules.label(sentence)
+        names = tuple(n for n in NLE_FINDINGS if values[index_of(n)] in (POSITIVE, UNCERTAIN))
+        if names:
+            text = f"{sentences[number - 1]} {sentence}" if number and sentence.startswith("This ") else sentence
+            found.append(Explanation(f"{study_id}#{number}", names, text))
+    return tuple(found)
 
 
 def _mediastinum(study_id: str, found: frozenset[str]) -> list[str]:

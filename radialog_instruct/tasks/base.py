@@ -11,6 +11,8 @@ from typing import ClassVar, NamedTuple
 
 from radialog_instruct.findings import Labels
 from radialog_instruct.ids import pick, rank
+from radialog_instruct.labeling.base import TextLabeler
+from radialog_instruct.labeling.rules import RuleLabeler
 from radialog_instruct.mixtures import TaskMix, Unit
 from radialog_instruct.prompts import CONSTANTS, PromptLibrary, default_prompts
 from radialog_instruct.records import Image, Sample, Split, Study, TargetSource, Turn
@@ -38,6 +40,8 @@ class TaskContext:
         unit: What a task makes one dialog of.
         selection: Which samples are kept.
         overlap: What happens to studies in different official splits.
+        judge: Reads findings in drafts and in answers of an LLM.
+        run_drafts: Whether corrections start from a model's drafts instead of injected errors.
     """
 
     prompts: PromptLibrary = field(default_factory=default_prompts)
@@ -47,6 +51,8 @@ class TaskContext:
     unit: Unit = Unit.IMAGE
     selection: Selection = field(default_factory=Selection)
     overlap: Overlap = Overlap.STRICT
+    judge: TextLabeler = field(default_factory=RuleLabeler)
+    run_drafts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +190,12 @@ class Task(ABC):
         study: Study,
         slot: Slot,
         split: Split,
-        answer: str,
+        answer: str | None,
         *,
         history: tuple[Turn, ...] = (),
         report_turn: int | None = None,
         labeler: str | None = None,
+        variant: str | None = None,
         **variables: object,
     ) -> Sample:
         """Build a sample whose instruction variant is chosen by hash.
@@ -197,23 +204,25 @@ class Task(ABC):
             study: The study.
             slot: What is made.
             split: The sample's split.
-            answer: The target.
+            answer: The target; None where an LLM has yet to write it.
             history: Turns before the instruction.
             report_turn: Index of the turn that holds the report, or None.
             labeler: The labeler, where labels made the answer.
+            variant: The instruction variant, where the task has chosen it.
             **variables: Variables of the instruction template.
         """
         prompts, variants = self.context.prompts, self._variants
         image_id = slot.image.image_id if slot.image is not None else ""
         key = self.name, study.source, study.study_id, image_id, slot.key, "variant"
-        variant = variants[pick(len(variants), self.context.seed, *key)]
+        variant = variant or variants[pick(len(variants), self.context.seed, *key)]
         instruction = prompts.render(self._file, variant, **variables)
+        answered = (Turn("assistant", answer),) if answer is not None else ()
         return Sample(
             task=self.name,
             study=study,
             image=slot.image,
             split=split,
-            turns=(*history, Turn("user", instruction), Turn("assistant", answer)),
+            turns=(*history, Turn("user", instruction), *answered),
             slot=slot.key,
             target_source=self.target_source,
             template=prompts.use(self.template, variant),

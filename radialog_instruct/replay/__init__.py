@@ -1,0 +1,1 @@
+"""Replay: answers written by an LLM that was not fine-tuned, made once, kept, validated and traceable."""

@@ -1,0 +1,50 @@
+"""Easy language: a report in words a patient understands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from radialog_instruct.records import Sample, Split, Study
+from radialog_instruct.replay.validate import Verdict, overlap
+from radialog_instruct.tasks.base import Skip, Slot
+from radialog_instruct.tasks.replayed import ReplayTask
+
+_COPIED = 0.6
+"""An answer with more than this share of its four-word runs in the report has hardly been put into other words."""
+
+
+class EasyLanguage(ReplayTask):
+    """Say what a report says, for somebody who is no doctor.
+
+    Input: the image, and the reference findings as turn 1.
+    Output: a plain explanation, written by an LLM from the report.
+    Accepted: other words than the report's, and no finding that the report does not name.
+    Source: the paper, appendix C.1.
+    """
+
+    name = "easy_language"
+    legacy_code = "EL"
+    template = "easy_language"
+    min_words, max_words, max_tokens = 12, 220, 320
+
+    def slots(self, study: Study) -> Iterator[Slot | Skip]:
+        """Yield one slot an image, or a text-only one for a study without images."""
+        missing = self.missing_report(study)
+        if missing is not None:
+            yield missing
+            return
+        for image in self.images_or_text_only(study):
+            yield Slot(image, rank=self.rank(study, image))
+
+    def make(self, study: Study, slot: Slot, split: Split) -> Sample:
+        """Make the dialog about the report, with the request for its answer."""
+        return self.about_report(study, slot, split)
+
+    def accept(self, text: str, sample: Sample) -> Verdict:
+        """Judge an answer."""
+        report = sample.study.sections.findings or ""
+        verdict = self.check(text, sample)
+        if overlap(verdict.text, report) > _COPIED:
+            verdict = verdict.because("copies the report")
+        contradiction = self.contradiction(verdict.text, report)
+        return verdict.because(contradiction) if contradiction else verdict

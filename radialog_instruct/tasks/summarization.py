@@ -1,0 +1,50 @@
+"""Summarization: a report in fewer words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from radialog_instruct.records import Sample, Split, Study
+from radialog_instruct.replay.validate import Verdict
+from radialog_instruct.tasks.base import Skip, Slot
+from radialog_instruct.tasks.replayed import ReplayTask
+
+_SHORT_REPORT = 25
+"""A report of fewer words can hardly be said in fewer still."""
+
+
+class Summarization(ReplayTask):
+    """Sum up a report in the form the instruction asks for: a sentence, bullet points, a few words.
+
+    Input: the image, and the reference findings as turn 1.
+    Output: a summary, written by an LLM from the report.
+    Accepted: shorter than the report, and no finding that the report does not name.
+    Source: the paper, appendix C.1.
+    """
+
+    name = "summarization"
+    legacy_code = "SU"
+    template = "summarization"
+    min_words, max_words, max_tokens = 4, 150, 224
+
+    def slots(self, study: Study) -> Iterator[Slot | Skip]:
+        """Yield one slot an image, or a text-only one for a study without images."""
+        missing = self.missing_report(study)
+        if missing is not None:
+            yield missing
+            return
+        for image in self.images_or_text_only(study):
+            yield Slot(image, rank=self.rank(study, image))
+
+    def make(self, study: Study, slot: Slot, split: Split) -> Sample:
+        """Make the dialog about the report, with the request for its answer."""
+        return self.about_report(study, slot, split)
+
+    def accept(self, text: str, sample: Sample) -> Verdict:
+        """Judge an answer."""
+        report = sample.study.sections.findings or ""
+        verdict = self.check(text, sample)
+        if len(verdict.text.split()) >= max(len(report.split()), _SHORT_REPORT):
+            verdict = verdict.because("not shorter than the report")
+        contradiction = self.contradiction(verdict.text, report)
+        return verdict.because(contradiction) if contradiction else verdict
