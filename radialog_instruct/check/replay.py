@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 from radialog_instruct.assets import demo_replay_dir
@@ -11,7 +12,7 @@ from radialog_instruct.build.manifest import Manifest
 from radialog_instruct.check.rows import CheckedRow
 from radialog_instruct.ids import rank
 from radialog_instruct.replay.request import ReplayPolicy
-from radialog_instruct.replay.summary import ReplaySummary, read_summaries
+from radialog_instruct.replay.summary import ReplaySummary, Spent, read_summaries
 from radialog_instruct.tasks import REPLAY_TASKS
 
 _SHOWN = 3
@@ -74,9 +75,9 @@ class ReplayFacts:
         return sorted(((task, r, n) for (task, r), n in counts.items()), key=lambda row: (row[0], -row[2], row[1]))
 
     @property
-    def seconds(self) -> float:
-        """Engine time of the last run of every worker."""
-        return sum(run.seconds for run in self.runs)
+    def spent(self) -> Spent:
+        """What all runs together have spent."""
+        return reduce(Spent.plus, (run.spent for run in self.runs), Spent())
 
 
 def replay_facts(manifest: Manifest, folder: Path | None) -> ReplayFacts | None:

@@ -20,7 +20,7 @@ class Statistics:
         answer_words: Task -> words in the answer -> rows.
         prompt_words: Task -> words in everything before the answer -> rows, in steps of ten.
         turns: Task -> number of messages -> rows.
-        templates: Task -> template id -> rows.
+        templates: Task (and family, where it has some) -> variant -> rows.
         labels: Class -> label value or None -> rows.
         answers: Task -> short answer -> rows, for tasks whose answers are few.
     """
@@ -39,7 +39,8 @@ class Statistics:
         prompt = sum(len(text.split()) for text in row.contents[:-1])
         self.prompt_words[task][prompt // 10 * 10] += 1
         self.turns[task][len(row.contents)] += 1
-        self.templates[task][row.template_id.rpartition("/")[2]] += 1
+        family, _, variant = row.template_id.rpartition("/")[2].rpartition("_")
+        self.templates[f"{task}, {family}" if family else task][variant] += 1
         if row.labels is not None:
             for name, value in zip(FINDINGS, row.labels, strict=False):
                 self.labels[name][value] += 1

@@ -32,7 +32,7 @@ from radialog_instruct.replay.cache import Answer, AnswerCache, Engine
 from radialog_instruct.replay.folder import REJECTED, answer_files, claim, open_answers, worker_file
 from radialog_instruct.replay.request import ReplayPolicy, ReplayRequest, Sampling
 from radialog_instruct.replay.resolve import Accepted, Missing, Rejected, Resolver
-from radialog_instruct.replay.summary import ReplaySummary, write_summary
+from radialog_instruct.replay.summary import ReplaySummary, Spent, earlier_spending, write_summary
 from radialog_instruct.tasks import REPLAY_TASKS, ReplayTask
 
 _WAITS = "no answer yet"
@@ -143,6 +143,7 @@ class _Run:
         self._tally = _Tally()
         self._asked = self._answered = self._prompt_tokens = self._completion_tokens = 0
         self._seconds = 0.0
+        self._earlier = earlier_spending(job.folder, job.worker)
 
     def passes(self, open_backend: Callable[[], Backend]) -> None:
         number = 0
@@ -179,7 +180,14 @@ class _Run:
             cache.close()
 
     def summary(self) -> ReplaySummary:
-        tally = self._tally
+        tally, backend = self._tally, self._backend
+        now = Spent(
+            answered=self._answered,
+            prompt_tokens=self._prompt_tokens,
+            completion_tokens=self._completion_tokens,
+            seconds=self._seconds,
+            engines=(f"{backend.name} {backend.version()}",) if backend is not None and self._answered else (),
+        )
         return ReplaySummary(
             identity=self._job.policy.identity,
             backend=self._backend.name if self._backend is not None else None,
@@ -198,6 +206,7 @@ class _Run:
             prompt_tokens=self._prompt_tokens,
             completion_tokens=self._completion_tokens,
             seconds=round(self._seconds, 3),
+            spent=self._earlier.plus(now),
         )
 
     def _lookup(self, key: bytes) -> Answer | None:

@@ -14,6 +14,28 @@ from radialog_instruct.files import write_json
 from radialog_instruct.replay.request import ModelIdentity
 
 
+class Spent(BaseModel):
+    """What was spent: answers, tokens, and seconds with an engine, by the engine's name and version."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    answered: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+    engines: tuple[str, ...] = ()
+
+    def plus(self, other: Spent) -> Spent:
+        """Return the sum."""
+        return Spent(
+            answered=self.answered + other.answered,
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            seconds=round(self.seconds + other.seconds, 3),
+            engines=tuple(sorted({*self.engines, *other.engines})),
+        )
+
+
 class ReplaySummary(BaseModel):
     """``summary.json``.
 
@@ -35,6 +57,7 @@ class ReplaySummary(BaseModel):
         prompt_tokens: Prompt tokens of this run.
         completion_tokens: Answer tokens of this run.
         seconds: Time this run spent with the engine, its start not included.
+        spent: The same over all runs of this folder that have ended.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -56,6 +79,7 @@ class ReplaySummary(BaseModel):
     prompt_tokens: int
     completion_tokens: int
     seconds: float
+    spent: Spent
 
     def exit_code(self) -> ExitCode:
         """Return 0 when every sample is decided, 1 when some have no answer, 5 when not one was accepted."""
@@ -72,8 +96,19 @@ def write_summary(folder: Path, summary: ReplaySummary, worker: tuple[int, int] 
     Raises:
         UsageError: If the folder cannot be written.
     """
-    name = f"summary-{worker[0]:05d}-of-{worker[1]:05d}.json" if worker is not None else "summary.json"
-    write_json(folder / name, summary.model_dump(mode="json"))
+    write_json(_path(folder, worker), summary.model_dump(mode="json"))
+
+
+def earlier_spending(folder: Path, worker: tuple[int, int] | None) -> Spent:
+    """Return what earlier runs have spent; a summary that cannot be read is as good as none."""
+    try:
+        return ReplaySummary.model_validate_json(_path(folder, worker).read_text(encoding="utf-8")).spent
+    except (OSError, ValidationError):
+        return Spent()
+
+
+def _path(folder: Path, worker: tuple[int, int] | None) -> Path:
+    return folder / (f"summary-{worker[0]:05d}-of-{worker[1]:05d}.json" if worker is not None else "summary.json")
 
 
 def read_summaries(folder: Path) -> list[ReplaySummary]:

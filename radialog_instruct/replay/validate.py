@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass
 
 _PREAMBLE = re.compile(
-    r"^(?:sure|certainly|of course|okay|absolutely|here(?:'s| is| are)|below is|the (?:corrected|revised|updated) "
-    r"report)[^\n:]{0,120}:\s*",
+    r"^(?:(?:sure|certainly|of course|okay|absolutely|here(?:'s| is| are)|below is)[^\n:]{0,120}"
+    r"|(?:the )?(?:corrected |revised |updated |edited )?(?:report|findings|summary|explanation|answer)):\s*",
     re.IGNORECASE,
 )
 _REFUSAL = re.compile(
