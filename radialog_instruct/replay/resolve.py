@@ -114,7 +114,7 @@ class Resolver:
                 verdict, longer = verdict.because(TRUNCATED), _LONGER
             score: float | None = None
             if verdict.accepted and self._policy.judge:
-                asked = self._judge_request(sample, verdict.text, number)
+                asked = self._judge_request(sample, verdict.text)
                 judged = lookup(asked.key)
                 if judged is None:
                     return Missing(asked)
@@ -126,16 +126,14 @@ class Resolver:
             attempts.append(Attempt(request, answer, verdict))
         return Rejected(tuple(attempts))
 
-    def _judge_request(self, sample: Sample, text: str, attempt: int) -> ReplayRequest:
+    def _judge_request(self, sample: Sample, text: str) -> ReplayRequest:
         report = sample.study.sections.findings or ""
         system = self._prompts.render("replay/judge", "system")
         user = self._prompts.render(
             "replay/judge", "user", report=report, instruction=sample.turns[-1].content, answer=text
         )
         ask = ReplayAsk((Turn("system", system), Turn("user", user)), _JUDGE_TOKENS, choices=("yes", "no"))
-        greedy = self._policy.model_copy(update={"temperature": 0.0})
-        request = greedy.request(ask, 0)
-        return replace(request, attempt=attempt)
+        return self._policy.model_copy(update={"temperature": 0.0}).request(ask, 0)
 
 
 def finished(

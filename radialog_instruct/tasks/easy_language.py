@@ -18,7 +18,7 @@ class EasyLanguage(ReplayTask):
 
     Input: the image, and the reference findings as turn 1.
     Output: a plain explanation, written by an LLM from the report.
-    Accepted: other words than the report's, and no finding that the report does not name.
+    Accepted: other words than the report's, and nothing against the report.
     Source: the paper, appendix C.1.
     """
 
@@ -46,5 +46,4 @@ class EasyLanguage(ReplayTask):
         verdict = self.check(text, sample)
         if overlap(verdict.text, report) > _COPIED:
             verdict = verdict.because("copies the report")
-        contradiction = self.contradiction(verdict.text, report)
-        return verdict.because(contradiction) if contradiction else verdict
+        return verdict.because(*self.contradictions(verdict.text, report))

@@ -90,8 +90,7 @@ class RegionQA(ReplayTask):
             return verdict.noting("unchecked")
         if says_yes is (abnormal is self.asks_for_health(sample.template.template_id)):
             verdict = verdict.because("disagrees with the labels")
-        contradiction = self.contradiction(verdict.text, sample.study.sections.findings or "")
-        return verdict.because(contradiction) if contradiction else verdict
+        return verdict.because(*self.contradictions(verdict.text, sample.study.sections.findings or ""))
 
     def asks_for_health(self, template_id: str) -> bool:
         """Tell whether a variant asks if a region is healthy, so that "no" means it is abnormal.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from radialog_instruct.findings import FINDINGS, NO_FINDING, POSITIVE, SUPPORT_DEVICES, UNCERTAIN, Labels
+from radialog_instruct.findings import FINDINGS, NEGATIVE, NO_FINDING, POSITIVE, SUPPORT_DEVICES, UNCERTAIN, Labels
 from radialog_instruct.records import ReplayAsk, Sample, Split, Study, TargetSource, Turn
 from radialog_instruct.replay.validate import Verdict, check_text
 from radialog_instruct.tasks.base import Skip, Slot, Task, TaskContext, is_placeholder
@@ -77,18 +77,20 @@ class ReplayTask(Task):
         instructions = f"{own_words}\n{sample.turns[-1].content}"
         return check_text(text, instructions, min_words=self.min_words, max_words=self.max_words)
 
-    def contradiction(self, text: str, report: str) -> str | None:
-        """Return a reason when an answer asserts a finding that the report does not even doubt.
+    def contradictions(self, text: str, report: str) -> tuple[str, ...]:
+        """Return reasons where an answer and its report say the opposite of one another.
+
+        An answer may leave findings out and use words the judge does not know; it must not assert what the report does
+        not even doubt, nor deny what the report asserts.
 
         Args:
             text: The answer.
             report: The report it is about.
         """
-        of_report, of_text = self.judged(report), self.judged(text)
-        for index in finding_indices():
-            if of_text[index] == POSITIVE and of_report[index] not in (POSITIVE, UNCERTAIN):
-                return "asserts a finding that the report does not"
-        return None
+        pairs = [(self.judged(report)[i], self.judged(text)[i]) for i in finding_indices()]
+        added = any(said == POSITIVE and true not in (POSITIVE, UNCERTAIN) for true, said in pairs)
+        denied = any(said == NEGATIVE and true == POSITIVE for true, said in pairs)
+        return (*([ASSERTED] if added else []), *([DENIED] if denied else []))
 
     def judged(self, text: str) -> Labels:
         """Return the labels the judge reads in a text; the last few hundred are remembered."""
@@ -107,3 +109,4 @@ def finding_indices() -> Sequence[int]:
 
 _FINDING_INDICES = tuple(i for i, name in enumerate(FINDINGS) if name not in (NO_FINDING, SUPPORT_DEVICES))
 _REMEMBERED = 512
+ASSERTED, DENIED = "asserts a finding that the report does not", "denies a finding of the report"

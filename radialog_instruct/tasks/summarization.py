@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from radialog_instruct.findings import POSITIVE, UNCERTAIN
 from radialog_instruct.records import Sample, Split, Study
-from radialog_instruct.replay.validate import Verdict
+from radialog_instruct.replay.validate import Verdict, overlap
 from radialog_instruct.tasks.base import Skip, Slot
-from radialog_instruct.tasks.replayed import ReplayTask
+from radialog_instruct.tasks.replayed import ReplayTask, finding_indices
 
 _SHORT_REPORT = 25
 """A report of fewer words can hardly be said in fewer still."""
@@ -18,7 +19,7 @@ class Summarization(ReplayTask):
 
     Input: the image, and the reference findings as turn 1.
     Output: a summary, written by an LLM from the report.
-    Accepted: shorter than the report, and no finding that the report does not name.
+    Accepted: shorter than the report, with a finding where the report has some, and nothing against the report.
     Source: the paper, appendix C.1.
     """
 
@@ -40,11 +41,18 @@ class Summarization(ReplayTask):
         """Make the dialog about the report, with the request for its answer."""
         return self.about_report(study, slot, split)
 
+    def _findings(self, text: str) -> bool:
+        labels = self.judged(text)
+        return any(labels[index] in (POSITIVE, UNCERTAIN) for index in finding_indices())
+
     def accept(self, text: str, sample: Sample) -> Verdict:
         """Judge an answer."""
         report = sample.study.sections.findings or ""
         verdict = self.check(text, sample)
         if len(verdict.text.split()) >= max(len(report.split()), _SHORT_REPORT):
             verdict = verdict.because("not shorter than the report")
-        contradiction = self.contradiction(verdict.text, report)
-        return verdict.because(contradiction) if contradiction else verdict
+        elif overlap(verdict.text, report) == 1 and overlap(report, verdict.text) == 1:
+            verdict = verdict.because("copies the report")
+        if self._findings(report) and not self._findings(verdict.text):
+            verdict = verdict.because("leaves out every finding")
+        return verdict.because(*self.contradictions(verdict.text, report))

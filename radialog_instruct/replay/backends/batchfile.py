@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from radialog_instruct.errors import ModelError, UsageError
-from radialog_instruct.files import replacing, unwritable
+from radialog_instruct.files import replacing
 from radialog_instruct.replay.backends.base import Result
 from radialog_instruct.replay.request import KEY_BYTES, ReplayRequest, Sampling
 
@@ -48,7 +48,7 @@ class BatchFileBackend:
         settings: Where, and who runs them.
 
     Raises:
-        UsageError: If the command lacks its places, or the folder cannot be written.
+        UsageError: If the command lacks its places.
     """
 
     name = "batchfile"
@@ -59,10 +59,6 @@ class BatchFileBackend:
         if command is not None and not ("{input}" in command and "{output}" in command):
             mend = "for example: vllm run-batch -i {input} -o {output} --model NAME"
             raise UsageError("the command lacks {input} or {output}", where="--batch-command", mend=mend)
-        try:
-            settings.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise unwritable(settings.folder, error) from error
 
     def version(self) -> str:
         """Return what the user says of the engine."""
@@ -110,7 +106,9 @@ class BatchFileBackend:
 
     def _files(self) -> list[tuple[Path, Path]]:
         """Return the pairs of request and result file, in order."""
-        numbers = sorted({int(m[1]) for p in self._settings.folder.iterdir() if (m := _NAME.fullmatch(p.name))})
+        folder = self._settings.folder
+        names = folder.iterdir() if folder.is_dir() else ()
+        numbers = sorted({int(m[1]) for p in names if (m := _NAME.fullmatch(p.name))})
         return [self._pair(number) for number in numbers]
 
     def _next(self) -> tuple[Path, Path]:

@@ -132,7 +132,7 @@ class VllmBackend:
         try:
             outputs = self._llm.chat(
                 messages,
-                [_parameters(request) for request in requests],
+                [sampling_parameters(request) for request in requests],
                 use_tqdm=False,
                 chat_template=self._settings.chat_template,
             )
@@ -161,7 +161,8 @@ class VllmBackend:
         return len(ids)
 
 
-def _parameters(request: ReplayRequest) -> SamplingParams:
+def sampling_parameters(request: ReplayRequest) -> SamplingParams:
+    """Return a request's sampling in vLLM's form."""
     from vllm import SamplingParams
     from vllm.sampling_params import StructuredOutputsParams
 

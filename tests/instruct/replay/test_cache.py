@@ -24,7 +24,13 @@ def key(n: int) -> bytes:
 
 
 def answer(text: str, **changes: object) -> Answer:
-    values = {"finish_reason": "stop", "prompt_tokens": 7, "completion_tokens": 3, "engine": ENGINE, "sampling": SAMPLING}
+    values = {
+        "finish_reason": "stop",
+        "prompt_tokens": 7,
+        "completion_tokens": 3,
+        "engine": ENGINE,
+        "sampling": SAMPLING,
+    }
     return Answer(text, created=1_700_000_000, **{**values, **changes})  # type: ignore[arg-type]
 
 
@@ -127,7 +133,7 @@ def test_an_unwritable_folder_is_said(tmp_path: Path) -> None:
 
 
 def test_export_and_merge_keep_every_answer_once(tmp_path: Path) -> None:
-    for name, numbers in (("a", range(0, 20)), ("b", range(10, 30))):
+    for name, numbers in (("a", range(20)), ("b", range(10, 30))):
         with AnswerCache(tmp_path / f"{name}.sqlite", writable=True) as cache:
             for n in numbers:
                 cache.add(key(n), answer(f"{'same' if n != 15 else name} {n}"))

@@ -99,6 +99,9 @@ def test_easy_language_takes_other_words_and_no_new_finding(study) -> None:
         "Your heart is a bit larger than normal. There is also pneumonia in the right lung, sadly."
     )
     assert "too short" in reasons("A large heart.")
+    assert reasons("Your heart is a bit larger than normal. There is no pleural effusion on either side of it.") == (
+        "denies a finding of the report",
+    )
 
 
 def test_a_summary_is_shorter_than_its_report(study) -> None:
@@ -106,6 +109,15 @@ def test_a_summary_is_shorter_than_its_report(study) -> None:
     sample = only(task, study)
     assert task.accept("- Enlarged heart\n- Small left pleural effusion", sample).accepted
     assert task.accept(f"{REPORT} And so on.", sample).reasons == ("not shorter than the report",)
+    assert task.accept("The bony structures are intact.", sample).reasons == ("leaves out every finding",)
+
+
+def test_a_short_report_said_again_is_no_summary(make_study) -> None:
+    task = Summarization()
+    short = replace(make_study(findings="The heart is enlarged. No pleural effusion is seen."))
+    sample = only(task, short)
+    assert task.accept("The heart is enlarged. No pleural effusion is seen.", sample).reasons == ("copies the report",)
+    assert task.accept("Enlarged heart, nothing else.", sample).accepted
 
 
 def test_region_questions_are_held_to_the_labels(study) -> None:
