@@ -18,7 +18,8 @@ MENTIONS: dict[str, str] = {
     "Cardiomegaly": (
         r"cardiomegaly|(?:cardiac|heart) enlargement|enlargement of the (?:heart|cardiac \w+)"
         r"|enlarged (?:heart|cardiac (?:silhouette|contour|shadow|size))"
-        r"|\b(?:the )?(?:heart|cardiac(?: silhouette| contours?| shadow)?)(?: size)?(?: \w+){0,4}? (?:enlarged|large\b)"
+        r"|\b(?:the )?(?:heart|cardiac(?: silhouette| contours?| shadow)?)(?: size)?(?: \w+){0,4}?"
+        r" (?:enlarged|large\b|(?:larger|bigger) than)"
     ),
     "Lung Opacity": (
         r"opaci\w+|infiltrates?|infiltration|air ?-?space (?:disease|process)"
@@ -83,7 +84,9 @@ NOT_MENTIONS: dict[str, str] = {
 _HEART = r"(?:heart|cardiac (?:size|silhouette|contours?|shadow)|cardio-?mediastinal (?:silhouette|contours?))"
 _NORMAL = r"(?:within normal|normal|unremarkable|not enlarged|unchanged and normal)"
 NORMAL_ANATOMY: dict[str, str] = {
-    "Cardiomegaly": rf"\b(?:heart|cardiac|cardio-?mediastinal)\b[^;]*?\b{_NORMAL}|\bnormal {_HEART}|normal heart size",
+    "Cardiomegaly": (
+        rf"\b(?:heart|cardiac|cardio-?mediastinal)\b[^;]*?\b(?<!than ){_NORMAL}|\bnormal {_HEART}|normal heart size"
+    ),
     "Enlarged Cardiomediastinum": (
         rf"\b(?:cardio-?)?mediastin\w+[^;]*?\b{_NORMAL}|\bnormal (?:\w+ ){{0,3}}(?:cardio-?)?mediastin\w+"
     ),

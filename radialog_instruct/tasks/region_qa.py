@@ -87,8 +87,8 @@ class RegionQA(ReplayTask):
         says_yes = found[1].lower() == "yes"
         abnormal = is_abnormal(_BY_NAME[sample.slot], self.labels(sample.study) or ())
         if abnormal is None:
-            return verdict.noting("unchecked")
-        if says_yes is (abnormal is self.asks_for_health(sample.template.template_id)):
+            verdict = verdict.noting("unchecked")
+        elif says_yes is (abnormal is self.asks_for_health(sample.template.template_id)):
             verdict = verdict.because("disagrees with the labels")
         return verdict.because(*self.contradictions(verdict.text, sample.study.sections.findings or ""))
 
