@@ -33,7 +33,7 @@ from radialog_instruct.replay.folder import Answers
 from radialog_instruct.tasks import REPLAY_TASKS, TASKS, ReplayTask
 
 
-NOT_ASKED = "no replay: run radialog-instruct replay, then build --replay"
+NOT_ASKED = "tasks left out, because an LLM writes their answers (radialog-instruct replay, then build --replay)"
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def build_dataset(config: BuildConfig, places: BuildPlaces, progress: Progress |
     reader = open_reader(config, places)
     _check_output(places.out)
     with Crew(reader, config.shards, places.workers, told.studies) as crew:
-        plan = _plan(crew, reader, config, places, told)
+        plan = _plan(crew, reader, config, places, told, replayed=config.replay is not None)
         manifest = _begin(reader, config, places, plan)
         missing = [number for number in range(config.shards) if str(number) not in manifest.shards]
         told.stage("write", round(sum(plan.studies.values()) * len(missing) / config.shards))
@@ -95,7 +95,7 @@ def plan_dataset(config: BuildConfig, places: BuildPlaces, progress: Progress | 
     told = progress if progress is not None else Progress()
     reader = open_reader(config, places)
     with Crew(reader, config.shards, places.workers, told.studies) as crew:
-        return _plan(crew, reader, config, places, told)
+        return _plan(crew, reader, config, places, told, replayed=True)
 
 
 def open_reader(config: BuildConfig, places: BuildPlaces) -> Reader:
@@ -128,17 +128,20 @@ def template_hashes(config: BuildConfig, folder: Path | None) -> dict[str, str]:
 class _ScanJob:
     config: BuildConfig
     places: BuildPlaces
+    replayed: bool
 
 
 def _scan(job: _ScanJob, reader: Reader, keep: KeepSubject, tick: Tick) -> Scan:
-    return scan_shard(reader, keep, build_tasks(job.config, job.places), job.config.images, tick)
+    return scan_shard(reader, keep, build_tasks(job.config, job.places, replayed=job.replayed), job.config.images, tick)
 
 
-def _plan(crew: Crew, reader: Reader, config: BuildConfig, places: BuildPlaces, told: Progress) -> Plan:
+def _plan(
+    crew: Crew, reader: Reader, config: BuildConfig, places: BuildPlaces, told: Progress, *, replayed: bool
+) -> Plan:
     # Made here first, so that a broken template is reported before anything is read.
-    tasks = build_tasks(config, places)
+    tasks = build_tasks(config, places, replayed=replayed)
     told.stage("plan", _length(reader))
-    job = _ScanJob(config, places)
+    job = _ScanJob(config, places, replayed)
     scans = dict(crew.run(_scan, [(number, job) for number in range(config.shards)]))
     return make_plan([scans[number] for number in range(config.shards)], tasks, reader, config)
 
@@ -170,9 +173,9 @@ def _begin(reader: Reader, config: BuildConfig, places: BuildPlaces, plan: Plan)
         inputs=inputs,
         studies=plan.studies,
         rejected=plan.rejected,
-        notes=plan.notes,
+        notes=_with_unasked(plan.notes, config),
         images_left_out=plan.images_left_out(),
-        skipped=_with_unasked(plan, config),
+        skipped=plan.skipped,
         replay_answers=answers,
         planned=plan.rows,
         splits_sha256=file_sha256(places.out / SPLITS_NAME),
@@ -189,14 +192,10 @@ def _answers_digest(places: BuildPlaces) -> str | None:
         return answers.digest()
 
 
-def _with_unasked(plan: Plan, config: BuildConfig) -> dict[str, dict[str, int]]:
-    """Count the rows that nobody has asked an LLM for among what was left out."""
-    skipped = {task: dict(reasons) for task, reasons in plan.skipped.items()}
-    if config.replay is None:
-        for task in REPLAY_TASKS:
-            if n := sum(plan.rows.get(task, {}).values()):
-                skipped[task][NOT_ASKED] = n
-    return skipped
+def _with_unasked(notes: dict[str, int], config: BuildConfig) -> dict[str, int]:
+    """Note the tasks that are not built because no LLM was asked; to plan them would cost more than all others."""
+    unasked = [task for task in config.tasks if task in REPLAY_TASKS] if config.replay is None else []
+    return {**notes, f"{NOT_ASKED}: {', '.join(unasked)}": len(unasked)} if unasked else notes
 
 
 def _check_output(out: Path) -> None:

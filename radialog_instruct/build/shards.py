@@ -43,8 +43,17 @@ class ShardJob:
     places: BuildPlaces
 
 
-def build_tasks(config: BuildConfig, places: BuildPlaces, selection: Selection | None = None) -> tuple[Task, ...]:
-    """Return the configured tasks, ready to make samples."""
+def build_tasks(
+    config: BuildConfig, places: BuildPlaces, selection: Selection | None = None, *, replayed: bool = True
+) -> tuple[Task, ...]:
+    """Return the configured tasks, ready to make samples.
+
+    Args:
+        config: The configuration.
+        places: Where templates and the judge lie.
+        selection: Which samples are kept.
+        replayed: Whether the tasks whose answers an LLM writes are among them.
+    """
     context = TaskContext(
         prompts=PromptLibrary(places.templates),
         seed=config.seed,
@@ -56,7 +65,8 @@ def build_tasks(config: BuildConfig, places: BuildPlaces, selection: Selection |
         judge=places.open_judge(config.judge),
         run_drafts=config.run_drafts,
     )
-    return tuple(task(context) for task in TASKS if task.name in config.tasks)
+    kinds = (task for task in TASKS if task.name in config.tasks and (replayed or not issubclass(task, ReplayTask)))
+    return tuple(task(context) for task in kinds)
 
 
 def write_shard(job: ShardJob, reader: Reader, keep: KeepSubject, tick: Tick) -> Shard:
@@ -65,7 +75,7 @@ def write_shard(job: ShardJob, reader: Reader, keep: KeepSubject, tick: Tick) ->
     Raises:
         RadialogError: If the source cannot be read, a template fails, or the output cannot be written.
     """
-    tasks = build_tasks(job.config, job.places, job.selection)
+    tasks = build_tasks(job.config, job.places, job.selection, replayed=job.config.replay is not None)
     out = job.places.out
     with ExitStack() as stack:
         files = _ShardFiles(job, stack)
@@ -106,8 +116,7 @@ class _Replayed:
             self._resolver = Resolver(policy, PromptLibrary(job.places.templates))
 
     def samples(self, task: ReplayTask, study: Study) -> Iterator[Sample]:
-        if self._answers is None:
-            return  # the manifest counts them as not asked
+        assert self._answers is not None  # without answers there is no replay task
         for sample in task.samples(study):
             if isinstance(sample, Skip):
                 continue

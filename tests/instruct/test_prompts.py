@@ -32,9 +32,11 @@ def test_every_task_has_ten_distinct_variants(prompts: PromptLibrary, template: 
         "options": "yes, no",
         "several": False,
     }
+    given |= {"missing": "edema", "wrong": "fracture", "region": "heart", "plural": False}
     texts = {prompts.render(f"instruct/{template}", v, **given) for v in variants}
-    assert variants == tuple(f"v{i:02d}" for i in range(1, 11))
-    assert len(texts) == 10
+    families = ("add_", "both_", "remove_") if template == "correction" else ("",)
+    assert variants == tuple(f"{family}v{i:02d}" for family in families for i in range(1, 11))
+    assert len(texts) == len(variants)
     assert all(text and text[-1] in ".?" and "{" not in text for text in texts)
 
 

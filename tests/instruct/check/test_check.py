@@ -19,6 +19,9 @@ from radialog_instruct.check.run import check_dataset
 from radialog_instruct.cli import app
 from radialog_instruct.config import BuildConfig, BuildPlaces, SourcePlaces
 from radialog_instruct.mixtures import load_mixture
+from radialog_instruct.replay.backends.echo import EchoBackend
+from radialog_instruct.replay.request import ModelIdentity, ReplayPolicy
+from radialog_instruct.replay.runner import ReplayJob, run_replay
 from radialog_instruct.synth.mimic import write_mimic_tree
 from radialog_instruct.terminal import run_app
 
@@ -35,8 +38,12 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> SourcePlaces:
 @pytest.fixture(scope="module")
 def good(places: SourcePlaces, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("checked") / "dataset"
-    config = BuildConfig(source="mimic-cxr", mixture=load_mixture("full"), labeler="chexpert", shards=2)
-    build_dataset(config, BuildPlaces(source=places, out=out))
+    policy = ReplayPolicy(identity=ModelIdentity(model="echo", revision="1"), attempts=1)
+    config = BuildConfig(source="mimic-cxr", mixture=load_mixture("full"), labeler="chexpert", shards=2, replay=policy)
+    answers = out.with_name("answers")
+    job = ReplayJob(policy, answers)
+    run_replay(config, BuildPlaces(source=places, out=answers), job, EchoBackend)
+    build_dataset(config, BuildPlaces(source=places, out=out, replay=answers))
     return out
 
 
@@ -123,6 +130,9 @@ def test_a_whole_test_study_moved_to_train_is_named(dataset: Path) -> None:
         ("report_generation/train-*", answer(""), "targets", "empty or a placeholder"),
         ("report_generation/train-*", answer("For {{ name }}"), "targets", "left unfilled"),
         ("findings_qa_binary/train-*", answer("maybe"), "balance", "answers other than yes and no"),
+        ("region_qa/train-*", with_first(generator=None), "LLM answers", "the LLM is not named"),
+        ("region_qa/train-*", answer("I'm sorry, but I cannot help with this."), "LLM answers", "refusal"),
+        ("region_qa/train-*", with_first(target_source="label"), "LLM answers", "an LLM is named, but"),
     ],
 )
 def test_each_fault_is_found_by_its_check(
