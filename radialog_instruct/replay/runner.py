@@ -7,14 +7,11 @@ under way.
 
 from __future__ import annotations
 
-import json
 import time
-from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
 
 from radialog_instruct.build.engine import Progress as BuildProgress
 from radialog_instruct.build.engine import open_reader, plan_dataset
@@ -23,19 +20,16 @@ from radialog_instruct.build.scan import usable
 from radialog_instruct.build.shards import build_tasks
 from radialog_instruct.config import BuildConfig, BuildPlaces
 from radialog_instruct.errors import RadialogError
-from radialog_instruct.files import replacing
-from radialog_instruct.ids import sample_id
 from radialog_instruct.prompts import PromptLibrary
 from radialog_instruct.records import Sample
 from radialog_instruct.replay.backends.base import Backend, Result
 from radialog_instruct.replay.cache import Answer, AnswerCache, Engine
-from radialog_instruct.replay.folder import REJECTED, answer_files, claim, open_answers, worker_file
+from radialog_instruct.replay.folder import answer_files, claim, open_answers, worker_file
 from radialog_instruct.replay.request import ReplayPolicy, ReplayRequest, Sampling
-from radialog_instruct.replay.resolve import Accepted, Missing, Rejected, Resolver
+from radialog_instruct.replay.resolve import Missing, Rejected, Resolver
 from radialog_instruct.replay.summary import ReplaySummary, Spent, earlier_spending, write_summary
+from radialog_instruct.replay.tally import Rejects, Tally
 from radialog_instruct.tasks import REPLAY_TASKS, ReplayTask
-
-_WAITS = "no answer yet"
 
 
 @dataclass(frozen=True)
@@ -140,7 +134,7 @@ class _Run:
         self._backend: Backend | None = None
         self._under_way: dict[bytes, Sampling] = {}
         self._failed: dict[bytes, str] = {}
-        self._tally = _Tally()
+        self._tally = Tally()
         self._asked = self._answered = self._prompt_tokens = self._completion_tokens = 0
         self._seconds = 0.0
         self._earlier = earlier_spending(job.folder, job.worker)
@@ -150,8 +144,8 @@ class _Run:
         while True:
             number += 1
             self._told.begin(number, self._total)
-            with _Rejects(self._job) as rejects:
-                self._tally = _Tally()
+            with Rejects(self._job.folder, self._job.worker) as rejects:
+                self._tally = Tally()
                 missing = self._missing(rejects)
                 first = next(missing, None)
                 if first is None:
@@ -167,8 +161,8 @@ class _Run:
 
     def recount(self) -> None:
         """Count again what is there, after the engine failed in the middle of a pass."""
-        with _Rejects(self._job) as rejects:
-            self._tally = _Tally()
+        with Rejects(self._job.folder, self._job.worker) as rejects:
+            self._tally = Tally()
             for _ in self._missing(rejects):
                 pass
             rejects.keep()
@@ -217,7 +211,7 @@ class _Run:
             answer = cache.get(key)
         return answer
 
-    def _missing(self, rejects: _Rejects) -> Generator[ReplayRequest]:
+    def _missing(self, rejects: Rejects) -> Generator[ReplayRequest]:
         """Walk all samples and yield the requests that nobody has answered and that are not under way."""
         for task, sample in self._samples():
             outcome = self._resolver.resolve(task, sample, self._lookup)
@@ -299,92 +293,6 @@ class _Run:
             created=int(time.time()),
         )
         return self._cache.add(result.key, answer)
-
-
-class _Tally:
-    """What one pass has seen."""
-
-    def __init__(self) -> None:
-        self.samples: Counter[str] = Counter()
-        self.accepted: Counter[str] = Counter()
-        self.rejected: dict[str, Counter[str]] = {}
-        self.unanswered: dict[str, Counter[str]] = {}
-        self.not_taken: dict[str, Counter[str]] = {}
-        self.attempts: dict[str, Counter[int]] = {}
-        self.tokens: dict[str, tuple[int, int]] = {}
-
-    def count(self, task: str, outcome: Accepted | Rejected | Missing, failed: dict[bytes, str]) -> None:
-        self.samples[task] += 1
-        if isinstance(outcome, Missing):
-            reason = failed.get(outcome.request.key, _WAITS)
-            self.unanswered.setdefault(task, Counter())[reason.partition(":")[0]] += 1
-            return
-        for attempt in outcome.attempts:
-            self.not_taken.setdefault(task, Counter()).update(attempt.verdict.reasons)
-            self._add_tokens(task, attempt.answer)
-        if isinstance(outcome, Rejected):
-            self.rejected.setdefault(task, Counter()).update(outcome.reasons[:1])
-        else:
-            self.accepted[task] += 1
-            self.attempts.setdefault(task, Counter())[len(outcome.attempts) + 1] += 1
-            self._add_tokens(task, outcome.answer)
-
-    def _add_tokens(self, task: str, answer: Answer) -> None:
-        prompt, completion = self.tokens.get(task, (0, 0))
-        self.tokens[task] = prompt + answer.prompt_tokens, completion + answer.completion_tokens
-
-
-class _Rejects:
-    """The answers that were not taken, with reasons: ``rejected/<task>.jsonl``, written anew by the last pass."""
-
-    def __init__(self, job: ReplayJob) -> None:
-        self._folder = job.folder / REJECTED
-        self._suffix = f"-{job.worker[0]:05d}-of-{job.worker[1]:05d}" if job.worker is not None else ""
-        self._stack = ExitStack()
-        self._kept = False
-        self._handles: dict[str, TextIO] = {}
-        self._paths: dict[str, Path] = {}
-
-    def __enter__(self) -> _Rejects:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for handle in self._handles.values():
-            handle.close()
-        for name, path in self._paths.items():
-            if self._kept:
-                with replacing(self._folder / f"{name}{self._suffix}.jsonl") as temporary:
-                    path.replace(temporary)
-            else:
-                path.unlink(missing_ok=True)
-
-    def keep(self) -> None:
-        self._kept = True
-        for name in REPLAY_TASKS:
-            if name not in self._paths:
-                (self._folder / f"{name}{self._suffix}.jsonl").unlink(missing_ok=True)
-
-    def write(self, task: str, sample: Sample, outcome: Rejected) -> None:
-        handle = self._handles.get(task)
-        if handle is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            path = self._paths[task] = self._folder / f".{task}{self._suffix}.pass"
-            handle = self._handles[task] = path.open("w", encoding="utf-8")
-        image_id = sample.image.image_id if sample.image is not None else ""
-        record = {
-            "id": sample_id(task, sample.study.source, sample.study.study_id, image_id, sample.slot),
-            "study_id": sample.study.study_id,
-            "task": task,
-            "attempts": [
-                {
-                    "request": attempt.request.key.hex(),
-                    "reasons": list(attempt.verdict.reasons),
-                    "text": attempt.answer.text,
-                }
-                for attempt in outcome.attempts
-            ],
-        }
-        handle.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
 def _chained(first: ReplayRequest, rest: Iterator[ReplayRequest]) -> Iterator[ReplayRequest]:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from radialog_instruct.records import Sample, Split, Study
+from radialog_instruct.records import Sample
 from radialog_instruct.replay.validate import Verdict, overlap
-from radialog_instruct.tasks.base import Skip, Slot
-from radialog_instruct.tasks.replayed import ReplayTask
+from radialog_instruct.tasks.replayed import ReportTask
 
 _COPIED = 0.6
 """An answer with more than this share of its four-word runs in the report has hardly been put into other words."""
 
 
-class EasyLanguage(ReplayTask):
+class EasyLanguage(ReportTask):
     """Say what a report says, for somebody who is no doctor.
 
     Input: the image, and the reference findings as turn 1.
@@ -26,19 +23,6 @@ class EasyLanguage(ReplayTask):
     legacy_code = "EL"
     template = "easy_language"
     min_words, max_words, max_tokens = 12, 220, 320
-
-    def slots(self, study: Study) -> Iterator[Slot | Skip]:
-        """Yield one slot an image, or a text-only one for a study without images."""
-        missing = self.missing_report(study)
-        if missing is not None:
-            yield missing
-            return
-        for image in self.images_or_text_only(study):
-            yield Slot(image, rank=self.rank(study, image))
-
-    def make(self, study: Study, slot: Slot, split: Split) -> Sample:
-        """Make the dialog about the report, with the request for its answer."""
-        return self.about_report(study, slot, split)
 
     def accept(self, text: str, sample: Sample) -> Verdict:
         """Judge an answer."""

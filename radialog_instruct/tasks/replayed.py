@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -100,6 +100,23 @@ class ReplayTask(Task):
                 self._known.clear()
             known = self._known[text] = self.context.judge.label_many([text])[0]
         return known
+
+
+class ReportTask(ReplayTask):
+    """A replay task with one question about the reference report for every image."""
+
+    def slots(self, study: Study) -> Iterator[Slot | Skip]:
+        """Yield one slot an image, or a text-only one for a study without images."""
+        missing = self.missing_report(study)
+        if missing is not None:
+            yield missing
+            return
+        for image in self.images_or_text_only(study):
+            yield Slot(image, rank=self.rank(study, image))
+
+    def make(self, study: Study, slot: Slot, split: Split) -> Sample:
+        """Make the dialog about the report, with the request for its answer."""
+        return self.about_report(study, slot, split)
 
 
 def finding_indices() -> Sequence[int]:

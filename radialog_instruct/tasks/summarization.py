@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from radialog_instruct.findings import POSITIVE, UNCERTAIN
-from radialog_instruct.records import Sample, Split, Study
+from radialog_instruct.records import Sample
 from radialog_instruct.replay.validate import Verdict, overlap
-from radialog_instruct.tasks.base import Skip, Slot
-from radialog_instruct.tasks.replayed import ReplayTask, finding_indices
+from radialog_instruct.tasks.replayed import ReportTask, finding_indices
 
 _SHORT_REPORT = 25
 """A report of fewer words can hardly be said in fewer still."""
 
 
-class Summarization(ReplayTask):
+class Summarization(ReportTask):
     """Sum up a report in the form the instruction asks for: a sentence, bullet points, a few words.
 
     Input: the image, and the reference findings as turn 1.
@@ -27,19 +24,6 @@ class Summarization(ReplayTask):
     legacy_code = "SU"
     template = "summarization"
     min_words, max_words, max_tokens = 4, 150, 224
-
-    def slots(self, study: Study) -> Iterator[Slot | Skip]:
-        """Yield one slot an image, or a text-only one for a study without images."""
-        missing = self.missing_report(study)
-        if missing is not None:
-            yield missing
-            return
-        for image in self.images_or_text_only(study):
-            yield Slot(image, rank=self.rank(study, image))
-
-    def make(self, study: Study, slot: Slot, split: Split) -> Sample:
-        """Make the dialog about the report, with the request for its answer."""
-        return self.about_report(study, slot, split)
 
     def _findings(self, text: str) -> bool:
         labels = self.judged(text)

@@ -397,3 +397,20 @@ def test_a_locked_cache_and_a_missing_folder_are_said(tmp_path: Path) -> None:
         replay(tmp_path, EchoBackend(), limit=1)
     with pytest.raises(DataError, match=r"no replay\.json"):
         Answers(tmp_path / "nowhere")
+
+
+def test_the_demo_ships_with_the_answers_of_all_ten_tasks(tmp_path: Path) -> None:
+    from radialog_instruct.build.manifest import read_manifest
+    from radialog_instruct.cli import app
+    from radialog_instruct.terminal import run_app
+
+    for mixture in ("full", "paper"):
+        out = tmp_path / mixture
+        assert run_app(app, "radialog-instruct", ["build", "--out", str(out), "--mixture", mixture]) == 0
+        manifest = read_manifest(out)
+        assert manifest is not None
+        # A prompt that was changed without asking the LLM again shows here.
+        assert not any("no answer yet" in reasons for reasons in manifest.left_out().values())
+        assert set(manifest.rows()) >= (set(TASK_NAMES) if mixture == "full" else set(REPLAY_TASKS))
+    assert manifest.config.replay is not None
+    assert manifest.config.replay.identity.model == "smollm2-135m"
