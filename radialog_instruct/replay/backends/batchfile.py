@@ -22,6 +22,7 @@ from radialog_instruct.replay.request import KEY_BYTES, ReplayRequest, Sampling
 
 _NAME = re.compile(r"(\d{3,})-(requests|results)\.jsonl")
 WAITING = "waits in a batch file"
+_STDERR = 2
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,8 @@ class BatchFileBackend:
         places = {"input": str(path), "output": str(output)}
         words = [word.format(**places) for word in shlex.split(command)]
         try:
-            status = subprocess.run(words, check=False).returncode
+            # The engine's own output must not mix with the summary on stdout.
+            status = subprocess.run(words, check=False, stdout=_STDERR).returncode
         except OSError as error:
             return ModelError(f"cannot run: {error.strerror}", where=words[0], mend="check --batch-command")
         if status:
