@@ -154,16 +154,9 @@ class AnswerCache:
             )
             cursor = self._db.execute("INSERT OR IGNORE INTO answers VALUES (?,?,?,?,?,?,?,?)", values)
         self._pending += cursor.rowcount
-        if self._pending >= COMMIT_ROWS:
+        if self._pending >= COMMIT_ROWS or (self._pending and time.monotonic() - self._committed_at >= COMMIT_SECONDS):
             self.commit()
-        else:
-            self.commit_if_due()
         return cursor.rowcount == 1
-
-    def commit_if_due(self) -> None:
-        """Commit when the last commit is two seconds ago."""
-        if self._pending and time.monotonic() - self._committed_at >= COMMIT_SECONDS:
-            self.commit()
 
     def commit(self) -> None:
         """Force everything added so far to the disk.

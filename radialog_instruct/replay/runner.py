@@ -255,7 +255,7 @@ class _Run:
         try:
             for result in results:
                 if result is None:
-                    self._cache.commit_if_due()
+                    self._cache.commit()
                     continue
                 self._take(backend, result)
             # Asked again for ever, if an engine that loses a request were trusted to find it next time.

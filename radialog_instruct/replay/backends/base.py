@@ -52,7 +52,7 @@ class Backend(Protocol):
         ...
 
     def generate(self, requests: Iterable[ReplayRequest]) -> Iterator[Result | None]:
-        """Answer requests, in any order; a None says that nothing has finished for a while.
+        """Answer requests, in any order; a None says that nothing else has finished yet, so that this can be committed.
 
         The requests are drawn lazily: a backend that works in batches takes a batch at a time. Every request gets one
         result. Requests are drawn in the caller's thread only.

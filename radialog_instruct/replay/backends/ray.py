@@ -105,11 +105,14 @@ class RayBackend:
         left = dict.fromkeys(_write(path, requests))
         processor = build_processor(self._processor_config(), preprocess=_to_engine, postprocess=_from_engine)
         try:
-            for row in processor(ray.data.read_parquet(str(path))).iter_rows():
-                result = _result(row)
-                if result.key in left:
-                    del left[result.key]
-                    yield result
+            finished = processor(ray.data.read_parquet(str(path)))
+            for block in finished.iter_batches(batch_size=None, batch_format="pyarrow"):
+                for row in block.to_pylist():
+                    result = _result(row)
+                    if result.key in left:
+                        del left[result.key]
+                        yield result
+                yield None
         except (ray.exceptions.RayError, RuntimeError) as error:
             brief = " ".join(str(error).split())[-300:]
             mend = "run the same command again: committed answers are kept"

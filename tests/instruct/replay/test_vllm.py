@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType, SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
@@ -19,7 +20,7 @@ CONTEXT = 100
 class FakeLLM:
     """Answers like vllm.LLM; one prompt beyond the context ends the whole call, as in vLLM."""
 
-    instances: list[FakeLLM] = []
+    instances: ClassVar[list[FakeLLM]] = []
 
     def __init__(self, **arguments: object) -> None:
         self.arguments = arguments
@@ -95,8 +96,7 @@ def test_an_engine_that_dies_keeps_the_chunks_before() -> None:
     FakeLLM.instances[0].fail_at = 1
     results = []
     with pytest.raises(ModelError, match="the engine core died.*run the same command again"):
-        for result in backend.generate([request(n) for n in (2, 3, 4, 5)]):
-            results.append(result)
+        results.extend(backend.generate([request(n) for n in (2, 3, 4, 5)]))
     assert sum(result is not None for result in results) == 2
 
 
