@@ -67,9 +67,9 @@ class RayBackend:
         self._started = not ray.is_initialized()
         if self._started:
             local = settings.address is None and "RAY_ADDRESS" not in os.environ
-            # Ray counts one core for the engine and one for every stage beside it; more are promised than a small
-            # machine has, because those stages hardly work.
-            cores = {"num_cpus": max(os.cpu_count() or 1, 4)} if local else {"address": settings.address or "auto"}
+            # Ray counts one core for reading, for the engine and for every stage beside it; more are promised than a
+            # small machine has, because those stages hardly work.
+            cores = {"num_cpus": max(os.cpu_count() or 1, 8)} if local else {"address": settings.address or "auto"}
             try:
                 ray.init(include_dashboard=False, log_to_driver=False, **cores)
             except (ConnectionError, RuntimeError, OSError) as error:
@@ -105,7 +105,9 @@ class RayBackend:
         left = dict.fromkeys(_write(path, requests))
         processor = build_processor(self._processor_config(), preprocess=_to_engine, postprocess=_from_engine)
         try:
-            finished = processor(ray.data.read_parquet(str(path)))
+            # A block is finished as a whole, and a kill loses the blocks under way: one block a batch.
+            blocks = -(-len(left) // self._settings.batch_size)
+            finished = processor(ray.data.read_parquet(str(path), override_num_blocks=max(blocks, 1)))
             for block in finished.iter_batches(batch_size=None, batch_format="pyarrow"):
                 for row in block.to_pylist():
                     result = _result(row)
