@@ -1,6 +1,6 @@
 """End-to-end replay through vLLM against a bare ``LLM.chat`` and a loop of ``transformers.generate`` at batch size 1.
 
-python benchmarks/replay_vllm.py MODEL RESULT.json [--limit N] [--loop N] [NAME=VALUE of vllm.LLM ...]
+python benchmarks/replay_vllm.py MODEL RESULT.json [NAME=VALUE of vllm.LLM ...] [--limit N] [--loop N]
 
 All three answer the same requests of the demonstration collection, greedily. Each engine is fresh, so that no prefix is
 cached beforehand, and its start is not counted. "End to end" is everything else: reading the source, planning, keys,
