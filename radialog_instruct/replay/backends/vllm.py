@@ -61,7 +61,8 @@ class VllmBackend:
     """Asks ``vllm.LLM.chat`` a chunk at a time.
 
     Prompts are counted in tokens first: a single prompt beyond the context would end the whole call. A chunk is sorted
-    by length, so that prompts of a like length are worked on together, and is yielded when it has finished.
+    by the beginning that prompts of a task share, which the engine's cache then holds, and by length; it is yielded when
+    it has finished.
 
     Args:
         settings: How the engine is started.
@@ -117,7 +118,7 @@ class VllmBackend:
                     yield Result(request.key, None, failure=failure)
                 else:
                     fitting.append((n, request))
-            fitting.sort(key=lambda pair: pair[0])
+            fitting.sort(key=lambda pair: (_shared_beginning(pair[1]), pair[0]))
             yield from self._answered([request for _, request in fitting])
             yield None
 
@@ -159,6 +160,11 @@ class VllmBackend:
             return_dict=False,
         )
         return len(ids)
+
+
+def _shared_beginning(request: ReplayRequest) -> str:
+    first = request.ask.messages[0]
+    return first.content if first.role == "system" else ""
 
 
 def sampling_parameters(request: ReplayRequest) -> SamplingParams:
