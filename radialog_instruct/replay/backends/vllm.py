@@ -61,8 +61,8 @@ class VllmBackend:
     """Asks ``vllm.LLM.chat`` a chunk at a time.
 
     Prompts are counted in tokens first: a single prompt beyond the context would end the whole call. A chunk is sorted
-    by the beginning that prompts of a task share, which the engine's cache then holds, and by length; it is yielded when
-    it has finished.
+    by the beginning that prompts of a task share, which the engine's cache then holds, and by length; it is yielded
+    when it has finished.
 
     Args:
         settings: How the engine is started.
