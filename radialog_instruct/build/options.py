@@ -97,6 +97,10 @@ def configure(given: Mapping[str, Any], out: Path) -> tuple[BuildConfig, BuildPl
         drafts=given.get("drafts"),
     )
     replay = replay_folder(given)
+    policy = read_policy(replay) if replay is not None else None
+    if policy is not None and policy.judge_labeler != given["judge"]:
+        mend = f"build with --judge {policy.judge_labeler}"
+        raise UsageError(f"the answers were judged by {policy.judge_labeler}", where=f"--replay {replay}", mend=mend)
     options = {"split_file": given["split_file"]} if given["split_file"] is not None else {}
     try:
         config = BuildConfig(
@@ -110,7 +114,7 @@ def configure(given: Mapping[str, Any], out: Path) -> tuple[BuildConfig, BuildPl
             context=given.get("context", ContextPolicy.FULL),
             judge=given.get("judge", "rules"),
             run_drafts=given.get("drafts") is not None,
-            replay=read_policy(replay) if replay is not None else None,
+            replay=policy,
             source_options=options,
         )
     except ValidationError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -124,6 +125,7 @@ def replay(
     as_json: AsJson = False,
 ) -> int:
     """Have an LLM write the answers of correction, summarization, easy language and region QA."""
+    from radialog_instruct.replay.identity import UNPINNED
     from radialog_instruct.replay.progress import shown_replay
     from radialog_instruct.replay.runner import ReplayJob, run_replay
     from radialog_instruct.replay.start import backend_factory, policy_of
@@ -131,7 +133,10 @@ def replay(
 
     given = locals()
     config, places = configure(given, out)
-    job = ReplayJob(policy_of(given), out, worker_of(worker), limit)
+    policy = policy_of(given)
+    if policy.identity.revision == UNPINNED:
+        print(f"note: {model} is not pinned: --revision COMMIT says which weights answered", file=sys.stderr)
+    job = ReplayJob(policy, out, worker_of(worker), limit)
     factory = backend_factory(given, config.source, places)
     with shown_replay() as progress:
         summary = run_replay(config, places, job, factory, progress)

@@ -8,6 +8,8 @@ from pathlib import Path
 from radialog_instruct.errors import DataError, ModelError
 from radialog_instruct.replay.request import ModelIdentity
 
+UNPINNED = "main"
+"""A revision that may mean other weights tomorrow."""
 _SAMPLED = 1 << 20
 _IGNORED = frozenset({".cache", ".git"})
 
@@ -35,7 +37,7 @@ def model_identity(model: str, revision: str | None, chat_template: Path | None)
     if model.startswith((".", "/", "~")):
         raise ModelError("no such folder", where=model, mend="give a folder with a model, or a repository's name")
     commit = _cached_commit(model, revision)
-    return ModelIdentity(model=model, revision=commit or revision or "main", chat_template=_hash(chat_template))
+    return ModelIdentity(model=model, revision=commit or revision or UNPINNED, chat_template=_hash(chat_template))
 
 
 def folder_digest(folder: Path) -> str:

@@ -68,6 +68,8 @@ class ReplayPolicy(BaseModel):
         attempts: Requests a sample may cost before it is given up.
         judge: Whether the LLM is asked about every answer that passed the other checks.
         structured: Whether yes/no answers are held to their form by the engine.
+        judge_labeler: The labeler that reads findings in drafts and answers; a build with another one would reject
+            what this one accepted, and ask for what nobody has answered.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -79,6 +81,7 @@ class ReplayPolicy(BaseModel):
     attempts: int = Field(default=3, ge=1, le=20)
     judge: bool = False
     structured: bool = True
+    judge_labeler: str = "rules"
 
     def request(self, ask: ReplayAsk, attempt: int, *, longer: int = 1) -> ReplayRequest:
         """Return the request of an attempt.

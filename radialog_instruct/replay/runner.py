@@ -7,9 +7,10 @@ under way.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from radialog_instruct.build.plan import Plan
 from radialog_instruct.build.scan import usable
 from radialog_instruct.build.shards import build_tasks
 from radialog_instruct.config import BuildConfig, BuildPlaces
-from radialog_instruct.errors import RadialogError
+from radialog_instruct.errors import RadialogError, UsageError
 from radialog_instruct.prompts import PromptLibrary
 from radialog_instruct.records import Sample
 from radialog_instruct.replay.backends.base import Backend, Result
@@ -92,12 +93,17 @@ def run_replay(
     told = progress if progress is not None else ReplayProgress()
     mixture = config.mixture
     tasks = {name: mix for name, mix in mixture.tasks.items() if name in REPLAY_TASKS}
+    if not tasks:
+        mend = f"take one of: {', '.join(REPLAY_TASKS)}"
+        raise UsageError("no task whose answers an LLM writes", where="--mixture, --tasks", mend=mend)
     config = config.model_copy(update={"mixture": mixture.model_copy(update={"tasks": tasks})})
     plan = plan_dataset(config, places, told.plan)
     claim(job.folder, job.policy)
     with ExitStack() as stack:
         cache = stack.enter_context(AnswerCache(worker_file(job.folder, job.worker), writable=True))
         run = _Run(config, places, job, plan, cache, told)
+        # Engines print what they like; stdout is the summary's.
+        stack.enter_context(redirect_stdout(sys.stderr))
         stack.callback(run.close)
         try:
             run.passes(open_backend)
@@ -132,6 +138,7 @@ class _Run:
         # Other workers' answers count as well: samples of different workers may ask the same.
         self._others = [open_answers(path) for path in answer_files(job.folder) if path != cache.path]
         self._backend: Backend | None = None
+        self._engine: Engine | None = None
         self._under_way: dict[bytes, Sampling] = {}
         self._failed: dict[bytes, str] = {}
         self._tally = Tally()
@@ -153,6 +160,7 @@ class _Run:
                     return
                 if self._backend is None:
                     self._backend = open_backend()
+                    self._engine = _engine(self._job.policy, self._backend)
                     if self._recover(self._backend):
                         missing.close()
                         self._under_way.clear()
@@ -174,19 +182,19 @@ class _Run:
             cache.close()
 
     def summary(self) -> ReplaySummary:
-        tally, backend = self._tally, self._backend
+        tally, engine = self._tally, self._engine
         now = Spent(
             answered=self._answered,
             prompt_tokens=self._prompt_tokens,
             completion_tokens=self._completion_tokens,
             seconds=self._seconds,
-            engines=(f"{backend.name} {backend.version()}",) if backend is not None and self._answered else (),
+            engines=(f"{engine.name} {engine.version}",) if engine is not None and self._answered else (),
         )
         return ReplaySummary(
             identity=self._job.policy.identity,
-            backend=self._backend.name if self._backend is not None else None,
-            engine_version=self._backend.version() if self._backend is not None else None,
-            versions=self._backend.versions() if self._backend is not None else {},
+            backend=engine.name if engine is not None else None,
+            engine_version=engine.version if engine is not None else None,
+            versions=dict(engine.versions) if engine is not None else {},
             samples=dict(sorted(tally.samples.items())),
             accepted=dict(sorted(tally.accepted.items())),
             rejected={task: dict(sorted(reasons.items())) for task, reasons in sorted(tally.rejected.items())},
@@ -247,7 +255,7 @@ class _Run:
         return int.from_bytes(self._resolver.base_key(sample)[-8:], "big") % workers == number
 
     def _recover(self, backend: Backend) -> int:
-        return sum(self._keep(backend, result, sampling) for sampling, result in backend.recovered())
+        return sum(self._keep(result, sampling) for sampling, result in backend.recovered())
 
     def _ask(self, backend: Backend, requests: Iterator[ReplayRequest]) -> None:
         began = time.monotonic()
@@ -257,7 +265,7 @@ class _Run:
                 if result is None:
                     self._cache.commit()
                     continue
-                self._take(backend, result)
+                self._take(result)
             # Asked again for ever, if an engine that loses a request were trusted to find it next time.
             self._failed |= dict.fromkeys(self._under_way, "the engine gave no result")
         finally:
@@ -265,7 +273,7 @@ class _Run:
             self._under_way.clear()
         self._cache.commit()
 
-    def _take(self, backend: Backend, result: Result) -> None:
+    def _take(self, result: Result) -> None:
         sampling = self._under_way.pop(result.key, None)
         if sampling is None:
             return  # answered twice by the engine: the first answer stays
@@ -276,23 +284,25 @@ class _Run:
         self._answered += 1
         self._prompt_tokens += result.prompt_tokens
         self._completion_tokens += result.completion_tokens
-        self._keep(backend, result, sampling)
+        self._keep(result, sampling)
         self._told.answers(self._answered, self._completion_tokens)
 
-    def _keep(self, backend: Backend, result: Result, sampling: Sampling) -> bool:
-        engine = Engine(
-            self._job.policy.identity, backend.name, backend.version(), tuple(sorted(backend.versions().items()))
-        )
+    def _keep(self, result: Result, sampling: Sampling) -> bool:
+        assert self._engine is not None
         answer = Answer(
             text=result.text or "",
             finish_reason=result.finish_reason,
             prompt_tokens=result.prompt_tokens,
             completion_tokens=result.completion_tokens,
-            engine=engine,
+            engine=self._engine,
             sampling=sampling,
             created=int(time.time()),
         )
         return self._cache.add(result.key, answer)
+
+
+def _engine(policy: ReplayPolicy, backend: Backend) -> Engine:
+    return Engine(policy.identity, backend.name, backend.version(), tuple(sorted(backend.versions().items())))
 
 
 def _chained(first: ReplayRequest, rest: Iterator[ReplayRequest]) -> Iterator[ReplayRequest]:

@@ -42,6 +42,7 @@ def policy_of(given: Mapping[str, Any]) -> ReplayPolicy:
             attempts=given["attempts"],
             judge=given["llm_judge"],
             structured=given["structured"],
+            judge_labeler=given["judge"],
         )
     except ValidationError as error:
         first = error.errors()[0]

@@ -113,6 +113,7 @@ class OpenAIBackend:
         results: queue.Queue[Result | ModelError] = queue.Queue()
         waiting = iter(requests)
         pending, exhausted = 0, False
+        fatal: ModelError | None = None
         while True:
             while not exhausted and pending < self._settings.concurrency:
                 request = next(waiting, None)
@@ -124,6 +125,8 @@ class OpenAIBackend:
                 future.add_done_callback(self._running.discard)
                 pending += 1
             if not pending:
+                if fatal is not None:
+                    raise fatal
                 return
             try:
                 result = results.get(timeout=1.0)
@@ -132,7 +135,9 @@ class OpenAIBackend:
                 continue
             pending -= 1
             if isinstance(result, ModelError):
-                raise result
+                # No further request, but what is under way may still be answered, and an answer is never thrown away.
+                fatal, exhausted = fatal or result, True
+                continue
             yield result
 
     def close(self) -> None:

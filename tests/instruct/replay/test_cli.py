@@ -79,6 +79,7 @@ def test_caches_are_looked_at_exported_and_merged(tmp_path: Path, capsys: pytest
         (["--backend", "openai"], 2, "--model: the LLM's name is missing"),
         (["--backend", "vllm", "--model", "/no/such/folder"], 4, "no such folder"),
         (["--backend", "smoke"], 2, "smoke"),
+        (["--backend", "echo", "--tasks", "impression"], 2, "no task whose answers an LLM writes"),
         (["--backend", "echo", "--worker", "4/4"], 2, "'4/4' is no part"),
         (["--backend", "echo", "--attempts", "0"], 2, "attempts"),
         (["--backend", "echo", "--temperature", "9"], 2, "--temperature"),
@@ -106,6 +107,24 @@ def test_engine_arguments_are_values() -> None:
     for wrong in ("3", "a/4", "-1/4", "1/0"):
         with pytest.raises(UsageError, match="--worker"):
             worker_of(wrong)
+
+
+def test_chexbert_may_judge_and_a_build_must_use_the_same_judge(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.instruct.labeling.test_chexbert import VOCABULARY, random_checkpoint
+
+    checkpoint = random_checkpoint(tmp_path / "chexbert.pth")
+    judge = ["--judge", "chexbert", "--chexbert", checkpoint, "--vocabulary", VOCABULARY]
+    common = ["--tasks", "summarization,correction", "--mixture", "full"]
+    answers = tmp_path / "answers"
+    assert run("replay", "--out", answers, "--backend", "echo", *common, *judge, "--attempts", 1, "--json") in (0, 5)
+    summary = json.loads(capsys.readouterr().out)
+    assert run("build", "--out", tmp_path / "d", "--replay", answers, *common, *judge, "--json") == 0
+    built = json.loads(capsys.readouterr().out)
+    assert {task: sum(by.values()) for task, by in built["rows"].items()} == summary["accepted"]
+    assert run("build", "--out", tmp_path / "e", "--replay", answers, *common) == 2
+    assert "judged by chexbert" in capsys.readouterr().err
 
 
 def run_folder(folder: Path, split: str = "train", source: str = "demo", lines: list[str] | None = None) -> Path:

@@ -201,6 +201,26 @@ def test_a_server_that_dies_ends_the_run_with_what_it_had(tmp_path: Path) -> Non
         assert len(answers) == summary.answered
 
 
+def test_answers_under_way_are_kept_when_a_request_ends_the_run(tmp_path: Path) -> None:
+    # The fifth request is refused for good while its neighbours are being answered slowly.
+    script = Script(delay=0.3, faults=lambda number, before: 403 if number == 4 else None)
+    with serving(script) as url, pytest.raises(ModelError, match="refuses with status 403"):
+        replay(tmp_path, server(url, concurrency=8), policy={"attempts": 2})
+    with Answers(tmp_path) as answers:
+        # Seven neighbours, and what was sent for those of them whose answers came before the refusal.
+        assert len(answers) == sum(script.answered.values())
+        assert 7 <= len(answers) <= 14
+
+
+def test_a_request_the_server_does_not_accept_fails_alone_and_is_not_repeated(tmp_path: Path) -> None:
+    script = Script(faults=lambda number, before: 400 if number == 2 else None)
+    with serving(script) as url:
+        summary = replay(tmp_path, server(url, concurrency=1), limit=10, policy={"attempts": 1})
+    assert summary.failed == counts(summary)[3] == 1
+    assert "status 400" in next(iter(summary.unanswered.values()))
+    assert max(script.asked.values()) == 1
+
+
 def test_wrong_server_settings_are_named_before_anything_is_asked(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="does not answer"):
         server("http://127.0.0.1:9/v1")
