@@ -132,4 +132,6 @@ class Comparison(_Record):
     """In what the runs differ that makes their numbers incomparable, in plain words; empty unless forced."""
     left_out: dict[str, str] = {}
     """Evaluations and metrics of only one run -> which run."""
+    remarks: tuple[str, ...] = ()
+    """What a reader of the tests must know."""
     evaluations: dict[str, EvaluationComparison]
