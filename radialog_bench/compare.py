@@ -9,6 +9,7 @@ from typing import Any
 from radialog_bench.comparable import differences
 from radialog_bench.compare_part import Common, CompareSettings, compare_part
 from radialog_bench.comparison import ComparedRun, Comparison, EvaluationComparison, TestName
+from radialog_bench.evaluations import EVALUATION_NAMES
 from radialog_bench.metrics.base import Metric
 from radialog_bench.metrics.significance import holm
 from radialog_bench.stored import StoredRun, load_statistics
@@ -88,13 +89,14 @@ def _with_holm(parts: Sequence[EvaluationComparison], tests: Sequence[TestName])
 
 
 def _evaluations(a: StoredRun, b: StoredRun, settings: CompareSettings) -> list[str]:
-    """Return the evaluations to compare, in A's order.
+    """Return the evaluations to compare, in the bench's order.
 
     Raises:
         DataError: If the runs have none in common.
         UsageError: If one, or a metric, that was asked for is in neither run.
     """
-    common = [name for name in a.results.evaluations if name in b.results.evaluations]
+    both = a.results.evaluations.keys() & b.results.evaluations.keys()
+    common = sorted(both, key=lambda name: (EVALUATION_NAMES.index(name) if name in EVALUATION_NAMES else -1, name))
     if not common:
         raise DataError(
             "no evaluation in common", where=f"{a.folder} and {b.folder}", mend="compare runs of the same evaluations"
