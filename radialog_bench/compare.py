@@ -103,9 +103,11 @@ def _evaluations(a: StoredRun, b: StoredRun, settings: CompareSettings) -> list[
         )
     _known("--evaluations", settings.evaluations, common)
     chosen = [name for name in common if settings.evaluations is None or name in settings.evaluations]
-    metrics = [metric for name in chosen for metric in a.results.evaluations[name].metrics]
-    _known("--metrics", settings.metrics, metrics)
-    return chosen
+    metrics = {name: list(a.results.evaluations[name].metrics) for name in chosen}
+    if settings.metrics is None:
+        return chosen
+    _known("--metrics", settings.metrics, [metric for names in metrics.values() for metric in names])
+    return [name for name in chosen if not set(metrics[name]).isdisjoint(settings.metrics)]
 
 
 def _known(flag: str, wanted: Sequence[str] | None, known: Sequence[str]) -> None:

@@ -78,7 +78,7 @@ def paired_tests(pairs: Sequence[Pair], clusters: Sequence[str], *, resamples: i
             raise ValueError(f"{pair.metric.name}: statistics {shapes} for {len(clusters)} samples")
     table = _Table(pairs, clusters)
     whole = [(float(p.metric.value(p.a.sum(0))), float(p.metric.value(p.b.sum(0)))) for p in pairs]
-    if table.n_clusters < 2 or resamples < 1:
+    if table.n_clusters < 2 or resamples < 1 or not pairs:
         return [PairedResult(a, b, None, None, None, 0) for a, b in whole]
     drawn = np.concatenate([table.differences(counts @ table.sums) for counts in _draws(table, resamples, seed)])
     swapped = np.concatenate([table.differences(table.swap(swaps)) for swaps in _swaps(table, resamples, seed)])
