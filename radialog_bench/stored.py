@@ -7,15 +7,16 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from radialog_bench.metrics.base import Floats
-from radialog_bench.results import RunInfo, RunResults
+from radialog_bench.results import SCHEMA_VERSION, RunInfo, RunResults
 from radialog_instruct.errors import DataError
 
+Kind = TypeVar("Kind", RunInfo, RunResults)
 IDS, CLUSTERS = "ids", "clusters"
 """Names of the arrays in ``statistics/<evaluation>.npz`` that are no metric's."""
 
@@ -56,8 +57,7 @@ def load_info(folder: Path) -> RunInfo:
     Raises:
         DataError: If there is none, or it is of another version.
     """
-    info: RunInfo = _read(folder / "run.json", RunInfo, "no run folder: run.json is missing")
-    return info
+    return _read(folder / "run.json", RunInfo, "no run folder: run.json is missing")
 
 
 def load_run(folder: Path) -> StoredRun:
@@ -67,7 +67,7 @@ def load_run(folder: Path) -> StoredRun:
         DataError: If the folder holds no run, an unfinished one, or one of another version.
     """
     info = load_info(folder)
-    results: RunResults = _read(folder / "results.json", RunResults, "the run is unfinished: results.json is missing")
+    results = _read(folder / "results.json", RunResults, "the run is unfinished: results.json is missing")
     return StoredRun(folder, info, results)
 
 
@@ -110,14 +110,18 @@ def load_references(folder: Path, evaluation: str) -> dict[str, str]:
         raise DataError(f"not a samples file ({error})", where=str(path), mend=mend) from error
 
 
-def _read(path: Path, kind: type[BaseModel], missing: str) -> Any:
+def _read(path: Path, kind: type[Kind], missing: str) -> Kind:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         mend = "give the --output-dir of a run, and finish it by running its command again"
         raise DataError(missing, where=str(path.parent), mend=mend) from error
+    mend = "run it again with this version, or read it with the one that made it"
     try:
-        return kind.model_validate_json(text)
+        found = kind.model_validate_json(text)
     except ValidationError as error:
-        mend = "run or score it again with this version"
         raise DataError("not a run of this version", where=str(path), mend=mend) from error
+    if found.schema_version != SCHEMA_VERSION:
+        what = f"written in version {found.schema_version} of the format, this is version {SCHEMA_VERSION}"
+        raise DataError(what, where=str(path), mend=mend)
+    return found
