@@ -10,6 +10,7 @@ import typer
 
 from radialog_bench.commands.compare import compare
 from radialog_bench.commands.config_file import ConfigFile
+from radialog_bench.commands.plan import show_plan
 from radialog_bench.commands.score import merge, score
 from radialog_bench.commands.settings import chosen_evaluations, end, say
 from radialog_instruct.errors import UsageError
@@ -91,6 +92,9 @@ def run(
         Path | None, typer.Option("--output-dir", "-o", help="Run folder; an unfinished run there is resumed.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print results.json instead of a table.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Load and check everything, count what would be asked, and stop.")
+    ] = False,
     config_file: ConfigFile = None,
 ) -> None:
     """Ask the model, score its answers, write results.json and report.html."""
@@ -129,6 +133,9 @@ def run(
     )
     if data is None:
         say("no --data given, so the embedded demonstration collection is used")
+    if dry_run:
+        show_plan(config, output_dir, as_json=as_json)
+        return
     with _progress() as progress:
         finished = run_benchmark(config, output_dir, as_command(), announce=say, progress=progress)
     if finished.from_log:

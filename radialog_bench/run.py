@@ -244,11 +244,11 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def claim_folder(folder: Path, job: Job, command: Sequence[str]) -> RunInfo:
-    """Write ``run.json``, or check that the folder belongs to this very run.
+def check_folder(folder: Path, job: Job) -> RunInfo | None:
+    """Check that an existing folder is new or belongs to this very run.
 
     Returns:
-        What it holds.
+        Its ``run.json``, or None for an empty folder.
 
     Raises:
         DataError: If the folder's ``run.json`` cannot be read.
@@ -266,8 +266,23 @@ def claim_folder(folder: Path, job: Job, command: Sequence[str]) -> RunInfo:
             mend = "choose another --output-dir, or the settings of that run"
             raise UsageError(f"belongs to a run with another {' and '.join(differences)}", where=str(folder), mend=mend)
         return earlier
-    if any(child.name != ".lock" for child in folder.iterdir()):
+    if not folder.is_dir() or any(child.name != ".lock" for child in folder.iterdir()):
         raise UsageError("the folder holds other files", where=str(folder), mend="choose an empty or new folder")
+    return None
+
+
+def claim_folder(folder: Path, job: Job, command: Sequence[str]) -> RunInfo:
+    """Write ``run.json``, or check that the folder belongs to this very run.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        RadialogError: As ``check_folder``.
+    """
+    earlier = check_folder(folder, job)
+    if earlier is not None:
+        return earlier
     info = RunInfo(
         command=tuple(command),
         config=job.config.identity(),
@@ -283,7 +298,7 @@ def claim_folder(folder: Path, job: Job, command: Sequence[str]) -> RunInfo:
         finished=None if job.origin is None else job.origin.finished,
         speed={} if job.origin is None else job.origin.speed,
     )
-    write_json(path, info.model_dump(mode="json"))
+    write_json(folder / RUN, info.model_dump(mode="json"))
     return info
 
 
@@ -325,7 +340,7 @@ def _differences(earlier: RunInfo, config: RunConfig, model: ModelInfo, data: Ru
     if earlier.data.manifest_sha256 != data.info.manifest_sha256:
         found.append("data")
     settings = config.identity()
-    found += [name for name in settings if earlier.config.get(name) != settings[name] and name != "model_args"]
+    found += [name for name in settings if earlier.config.get(name) != settings[name] and name not in ("model", "model_args")]
     return found
 
 
