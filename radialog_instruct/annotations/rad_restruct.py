@@ -68,6 +68,11 @@ class RadReStruct:
         """Return the number of reports."""
         return len(self._splits)
 
+    @property
+    def study_ids(self) -> tuple[str, ...]:
+        """Ids of all studies with a structured report, split by split."""
+        return tuple(self._splits)
+
     def inputs(self) -> tuple[Path, ...]:
         """Return the split files, the image mapping and the folders of questions."""
         names = [f"{name}_ids.json" for name in _SPLITS]
