@@ -45,7 +45,8 @@ class ResponseLog:
     """An append-only file of responses, one JSON object a line.
 
     A last line cut short by a crash is removed when the log is opened; damage anywhere else is an error. Failures are
-    logged for the record and asked again by the next run.
+    logged for the record and asked again by the next run. Held in memory is where each earlier answer stands, not the
+    answers.
 
     Args:
         path: The file.
@@ -58,7 +59,7 @@ class ResponseLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.repaired = False
-        self._answers: dict[str, Response] = {}
+        self._offsets: dict[bytes, int] = {}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._handle = path.open("a+b")
@@ -78,8 +79,12 @@ class ResponseLog:
         self._handle.close()
 
     def get(self, key: str) -> Response | None:
-        """Return the logged answer of a request, or None; a failure is no answer."""
-        return self._answers.get(key)
+        """Return the answer that the file held when it was opened, or None; a failure is no answer."""
+        offset = self._offsets.get(bytes.fromhex(key))
+        if offset is None:
+            return None
+        self._handle.seek(offset)
+        return _parse(self._handle.readline())[1]
 
     def add(self, key: str, request: Request, rendered: Sequence[Message], response: Response) -> None:
         """Append a response; it is durable after the next ``sync``."""
@@ -96,8 +101,6 @@ class ResponseLog:
         if response.usage:
             record["usage"] = dict(response.usage)
         self._handle.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
-        if response.error is None:
-            self._answers[key] = response
         if time.monotonic() - self._synced > SYNC_SECONDS:
             self.sync()
 
@@ -122,9 +125,9 @@ class ResponseLog:
                 self._handle.truncate(good)
                 self.repaired = True
                 break
-            good += len(line)
             if response.error is None:
-                self._answers[key] = response
+                self._offsets[bytes.fromhex(key)] = good
+            good += len(line)
         self._handle.seek(0, os.SEEK_END)
 
 
