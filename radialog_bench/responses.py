@@ -1,4 +1,4 @@
-"""The response log: every answer is on disk before a dialog goes on, so a killed run asks nothing twice."""
+"""The response log: every answer is written before its dialog goes on, so a killed run asks nothing twice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from radialog_bench.chat import Failure, Message, Request, Response
 from radialog_instruct.errors import DataError, UsageError
 
 SYNC_SECONDS = 0.2
-"""An answer is synced at the end of its batch, or after this long within a slow one."""
+"""At most this often the disk is waited for: a batch of a model takes longer, one from memory does not."""
 
 
 def request_key(fingerprint: str, request: Request, rendered: Sequence[Message]) -> str:
@@ -87,7 +87,7 @@ class ResponseLog:
         return _parse(self._handle.readline())[1]
 
     def add(self, key: str, request: Request, rendered: Sequence[Message], response: Response) -> None:
-        """Append a response; it is durable after the next ``sync``."""
+        """Append a response; ``settle`` hands it to the system."""
         record: dict[str, Any] = {
             "key": key,
             "id": response.id,
@@ -104,8 +104,14 @@ class ResponseLog:
         if time.monotonic() - self._synced > SYNC_SECONDS:
             self.sync()
 
+    def settle(self) -> None:
+        """Hand everything added so far to the system, where a killed process loses nothing, and sync if it is time."""
+        self._handle.flush()
+        if time.monotonic() - self._synced > SYNC_SECONDS:
+            self.sync()
+
     def sync(self) -> None:
-        """Force everything added so far to the disk."""
+        """Force everything added so far to the disk, where a crash of the machine loses nothing."""
         self._handle.flush()
         os.fsync(self._handle.fileno())
         self._synced = time.monotonic()

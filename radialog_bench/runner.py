@@ -217,11 +217,10 @@ class Runner:
         if isinstance(self._adapter, StreamingAdapter):
             asked = self.stats.asked
             for response in checked_stream(self._adapter, self._take, self._open):
-                if response is None:
-                    self._log.sync()
-                else:
+                if response is not None:
                     self._answered(response)
-                    yield
+                self._log.settle()
+                yield
             if self.stats.asked == asked:
                 mend = "see radialog_bench.adapters.streaming"
                 raise ModelError("the adapter's stream took no request", where=self._adapter.name, mend=mend)
@@ -231,7 +230,7 @@ class Runner:
             for response in checked_responses(self._adapter, requests):
                 self._answered(response)
             yield
-        self._log.sync()
+        self._log.settle()
 
     def _take(self) -> Request | None:
         return self._sent() if self._queue else None
