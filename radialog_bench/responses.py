@@ -9,10 +9,13 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 from radialog_bench.chat import Failure, Message, Request, Response
 from radialog_instruct.errors import DataError, UsageError
+
+Index = dict[bytes, tuple[Path, int]]
+"""Where answers stand: the key's bytes -> the file and the place in it."""
 
 SYNC_SECONDS = 0.2
 """At most this often the disk is waited for: a batch of a model takes longer, one from memory does not."""
@@ -50,16 +53,20 @@ class ResponseLog:
 
     Args:
         path: The file.
+        known: Where answers stand, shared with the other logs of a run: a report that several evaluations ask for is
+            asked once. Without it, what is added is not remembered.
 
     Raises:
         DataError: If a line other than the last is damaged.
         UsageError: If the file cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, known: Index | None = None) -> None:
         self.path = path
         self.repaired = False
-        self._offsets: dict[bytes, int] = {}
+        self._known: Index = {} if known is None else known
+        self._shared = known is not None
+        self._others: dict[Path, BinaryIO] = {}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._handle = path.open("a+b")
@@ -76,15 +83,20 @@ class ResponseLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.sync()
-        self._handle.close()
+        for handle in (self._handle, *self._others.values()):
+            handle.close()
 
     def get(self, key: str) -> Response | None:
-        """Return the answer that the file held when it was opened, or None; a failure is no answer."""
-        offset = self._offsets.get(bytes.fromhex(key))
-        if offset is None:
+        """Return the logged answer of a request, or None; a failure is no answer."""
+        place = self._known.get(bytes.fromhex(key))
+        if place is None:
             return None
-        self._handle.seek(offset)
-        return _parse(self._handle.readline())[1]
+        path, offset = place
+        if path != self.path and path not in self._others:
+            self._others[path] = path.open("rb")
+        handle = self._others.get(path, self._handle)
+        handle.seek(offset)
+        return _parse(handle.readline())[1]
 
     def add(self, key: str, request: Request, rendered: Sequence[Message], response: Response) -> None:
         """Append a response; ``settle`` hands it to the system."""
@@ -100,7 +112,11 @@ class ResponseLog:
             record["error"] = {"kind": response.error.kind, "message": response.error.message}
         if response.usage:
             record["usage"] = dict(response.usage)
-        self._handle.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+        line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
+        self._handle.write(line)
+        if self._shared and response.error is None:
+            self._known[bytes.fromhex(key)] = self.path, self._end
+        self._end += len(line)
         if time.monotonic() - self._synced > SYNC_SECONDS:
             self.sync()
 
@@ -124,6 +140,7 @@ class ResponseLog:
                 if not line.endswith(b"\n"):
                     raise ValueError("cut short")
                 key, response = _parse(line)
+                digest = bytes.fromhex(key)
             except (ValueError, KeyError, TypeError) as error:
                 if self._handle.read(1):
                     where, mend = f"{self.path}:{number}", "remove the line, or the run folder"
@@ -132,9 +149,9 @@ class ResponseLog:
                 self.repaired = True
                 break
             if response.error is None:
-                self._offsets[bytes.fromhex(key)] = good
+                self._known[digest] = self.path, good
             good += len(line)
-        self._handle.seek(0, os.SEEK_END)
+        self._end = self._handle.seek(0, os.SEEK_END)
 
 
 def _parse(line: bytes) -> tuple[str, Response]:
