@@ -25,6 +25,9 @@ app = typer.Typer(
 
 Data = Annotated[str | None, typer.Option(help="demo (the default) or iu-xray.")]
 Root = Annotated[Path | None, typer.Option(help="Folder of the data.")]
+RadReStructFolder = Annotated[
+    Path | None, typer.Option("--rad-restruct", help="Rad-ReStruct's folder, attached to iu-xray.")
+]
 Split = Annotated[str, typer.Option(help="train, validation, test or all.")]
 Evaluations = Annotated[str | None, typer.Option("--evaluations", "-e", help="Comma list; all by default.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first samples of each evaluation.")]
@@ -48,6 +51,7 @@ def run(
     data: Data = None,
     root: Root = None,
     reports: Annotated[Path | None, typer.Option(help="MIMIC-CXR's reports, a zip file or a folder.")] = None,
+    rad_restruct: RadReStructFolder = None,
     split: Split = "test",
     limit: Limit = None,
     limit_to_images: Annotated[
@@ -101,6 +105,7 @@ def run(
         chexbert=chexbert,
         vocabulary=vocabulary,
         reports=reports,
+        rad_restruct=rad_restruct,
         indication=indication,
         image=image,
         tokens=tokens,

@@ -26,6 +26,8 @@ class RunConfig(BaseModel):
     root: Path | None = None
     reports: Path | None = None
     """MIMIC-CXR's reports, a zip file or a folder."""
+    rad_restruct: Path | None = None
+    """Rad-ReStruct's folder, attached to iu-xray."""
     split: Literal["train", "validation", "test", "all"] = "test"
     limit: int | None = Field(default=None, ge=1)
     """Only the first samples of each evaluation."""
@@ -55,7 +57,7 @@ class RunConfig(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that change what is asked or how it is scored."""
-        free = {"batch_size", "window", "include_text", "root", "reports", "chexbert", "vocabulary"}
+        free = {"batch_size", "window", "include_text", "root", "reports", "rad_restruct", "chexbert", "vocabulary"}
         return self.model_dump(mode="json", exclude=free)
 
     def options(self) -> Options:

@@ -19,6 +19,7 @@ from radialog_instruct.findings import findings_text, positives
 from radialog_instruct.records import Study
 from radialog_instruct.sources import Reader, open_source
 from radialog_instruct.sources.images import check_image
+from radialog_instruct.sources.rad_restruct import RadReStructReader
 
 BANNER = (
     "The embedded demonstration collection is a few dozen open X-rays with synthetic reports, not a radiologist's; "
@@ -60,18 +61,15 @@ def load_data(config: RunConfig, adapter: Adapter) -> RunData:
     Raises:
         DataError: If the source cannot be read, has no study in the split, or images are missing that the model needs.
     """
-    options: dict[str, Any] = {"reports": config.reports} if config.reports is not None else {}
-    if config.data == "mimic-cxr":
-        options["labeler"] = "rules" if config.labeler == "rules" else None
-    reader = open_source(config.data, config.root, **options)
-    studies = [study for study in reader.studies() if config.split in ("all", study.split.value)]
+    reader, chosen = open_reader(config), evaluations(config)
+    studies = [study for study in reader.studies() if any(_belongs(study, kind, config) for kind in chosen)]
     if not studies:
         raise DataError(
             f"no study in the split {config.split!r}", where=str(reader.root), mend="choose another --split"
         )
     limits = config.limit_to_images or adapter.limits_to_images
     broken: dict[str, str | None] = {}
-    parts = tuple(_part(kind, studies, config, limits, broken) for kind in evaluations(config))
+    parts = tuple(_part(kind, studies, config, limits, broken) for kind in chosen)
     if adapter.needs_images and not limits:
         _require_images(parts, broken)
     info = DataInfo(
@@ -83,6 +81,21 @@ def load_data(config: RunConfig, adapter: Adapter) -> RunData:
         notices=(BANNER,) if config.data == "demo" and config.root is None else (),
     )
     return RunData(reader, info, parts)
+
+
+def open_reader(config: RunConfig) -> Reader:
+    """Open the source of a run.
+
+    Raises:
+        UsageError: If an option does not belong to the source.
+        DataError: If the source cannot be read.
+    """
+    if config.data == RadReStructReader.name:
+        return RadReStructReader(config.root)
+    options: dict[str, Any] = {"reports": config.reports} if config.reports is not None else {}
+    if config.data == "mimic-cxr":
+        options["labeler"] = "rules" if config.labeler == "rules" else None
+    return open_source(config.data, config.root, rad_restruct=config.rad_restruct, **options)
 
 
 def evaluations(config: RunConfig) -> tuple[Evaluation, ...]:
@@ -134,7 +147,7 @@ def _part(
 ) -> EvaluationData:
     samples: list[EvalSample] = []
     left_out: Counter[str] = Counter()
-    for item in evaluation.samples(studies):
+    for item in evaluation.samples(study for study in studies if _belongs(study, evaluation, config)):
         if isinstance(item, LeftOut):
             left_out[item.reason] += 1
             continue
@@ -147,6 +160,10 @@ def _part(
         left_out["beyond --limit"] = len(samples) - config.limit
         samples = samples[: config.limit]
     return EvaluationData(evaluation, tuple(samples), dict(sorted(left_out.items())))
+
+
+def _belongs(study: Study, evaluation: Evaluation, config: RunConfig) -> bool:
+    return config.split in ("all", evaluation.split_of(study).value)
 
 
 def _image_fault(sample: EvalSample, known: dict[str, str | None]) -> str | None:

@@ -115,7 +115,7 @@ class RadReStruct:
         Raises:
             DataError: If the file of questions is missing or damaged.
         """
-        return StructuredReport(self._questions(study_id), self.images_of(study_id))
+        return StructuredReport(self._questions(study_id), self.images_of(study_id), self.folder)
 
     def by_image(self) -> dict[str, str]:
         """Return the study id of every frontal image."""

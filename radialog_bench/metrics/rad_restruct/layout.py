@@ -122,6 +122,11 @@ class Layout:
         return tuple(self._walk())
 
     @cached_property
+    def by_key(self) -> Mapping[str, Question]:
+        """The questions by their keys."""
+        return {question.key: question for question in self.questions}
+
+    @cached_property
     def findings(self) -> tuple[Finding, ...]:
         """All findings, in the vector's order."""
         return tuple(finding for topic in self.topics for finding in topic.findings)

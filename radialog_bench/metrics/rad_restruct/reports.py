@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 
-from radialog_bench.metrics.rad_restruct.layout import YES, Finding, Layout, Question
+from radialog_bench.metrics.rad_restruct.answers import unanswered
+from radialog_bench.metrics.rad_restruct.layout import NOTHING, YES, Finding, Layout, Question, load_layout
+from radialog_instruct.annotations.rad_restruct import RadReStruct
 from radialog_instruct.errors import DataError
-from radialog_instruct.records import StructuredQuestion
+from radialog_instruct.records import StructuredQuestion, StructuredReport
 
 Pair = tuple[Question, StructuredQuestion]
 
@@ -106,3 +110,81 @@ def _take(question: Question, questions: Iterator[StructuredQuestion], where: st
             mend="take reports and template from one version of Rad-ReStruct",
         )
     return question, asked
+
+
+def summary(layout: Layout, answers: Mapping[str, tuple[str, ...]]) -> str:
+    """Say in one line which findings some answers name, with their details.
+
+    Args:
+        layout: The template.
+        answers: Chosen options by the question's key.
+    """
+    named = []
+    for finding in layout.findings:
+        for instance in finding.instances:
+            if answers.get(instance.question.key) == (YES,):
+                chosen = (o for d in instance.details for o in answers.get(d.key, ()) if o not in NOTHING)
+                place = finding.area if finding.area == finding.name else f"{finding.area}: {finding.name}"
+                named.append(f"{place} ({details})" if (details := ", ".join(chosen)) else place)
+    return "; ".join(named) or "no finding"
+
+
+@lru_cache(maxsize=8)
+def load_wordings(folder: Path) -> Mapping[str, str]:
+    """Read how a folder's reports word the questions.
+
+    Args:
+        folder: Rad-ReStruct's folder.
+
+    Returns:
+        The wording by the question's key; a question that no report asks is worded by its path.
+
+    Raises:
+        DataError: If a file is missing or damaged, or does not fit the template.
+    """
+    layout, annotation = load_layout(folder), RadReStruct(folder)
+    found = wordings(
+        layout, (joined(layout, annotation.structured(name).questions, name) for name in annotation.study_ids)
+    )
+    return {question.key: found.get(question.key, _by_path(question)) for question in layout.questions}
+
+
+@lru_cache(maxsize=4096)
+def structured_answers(report: StructuredReport) -> Mapping[str, tuple[str, ...]]:
+    """Return a report's answers by the question's key.
+
+    Raises:
+        DataError: If the report does not know its folder, or does not fit the template there.
+    """
+    return answers_of(joined(layout_of(report), report.questions))
+
+
+def layout_of(report: StructuredReport) -> Layout:
+    """Return the template a report was filled from.
+
+    Raises:
+        DataError: If the report does not know its folder, or the template cannot be read.
+    """
+    if report.folder is None:
+        raise DataError("the template is not known", where="structured report", mend="read it from Rad-ReStruct's folder")
+    return load_layout(report.folder)
+
+
+def structured_answer(report: StructuredReport, key: str) -> str:
+    """Return a report's answer to a question as text; what was not asked is answered as what it counts as.
+
+    Args:
+        report: The report.
+        key: The question's key.
+    """
+    question = layout_of(report).by_key[key]
+    return answer_text(structured_answers(report).get(key) or unanswered(question))
+
+
+def answer_text(options: Sequence[str]) -> str:
+    """Return chosen options as they stand in a dialog."""
+    return ", ".join(options) or NOTHING[-1]
+
+
+def _by_path(question: Question) -> str:
+    return f"{question.path.replace('_', ', ')}?"
