@@ -108,7 +108,7 @@ class Evaluation(ABC):
         self.options = options or Options()
 
     def split_of(self, study: Study) -> Split:
-        """Return the split that decides whether a study is evaluated: the source's, unless an annotation has its own."""
+        """Return the split that decides whether a study is evaluated: the source's, unless there is an official one."""
         return study.split
 
     @abstractmethod

@@ -143,9 +143,7 @@ class RadReStruct(Evaluation):
             for detail in instance.details:
                 _, history = yield from self._turn(notes, detail, history)
 
-    def _turn(
-        self, notes: _Notes, question: Question, history: History
-    ) -> Dialog[tuple[tuple[str, ...], History]]:
+    def _turn(self, notes: _Notes, question: Question, history: History) -> Dialog[tuple[tuple[str, ...], History]]:
         """Ask a question; return the chosen options and the history that the next one on the path has."""
         request = self._ask(notes.sample, question, history)
         notes.asked[question.key] = request.messages[-1]

@@ -166,7 +166,9 @@ def layout_of(report: StructuredReport) -> Layout:
         DataError: If the report does not know its folder, or the template cannot be read.
     """
     if report.folder is None:
-        raise DataError("the template is not known", where="structured report", mend="read it from Rad-ReStruct's folder")
+        raise DataError(
+            "the template is not known", where="structured report", mend="read it from Rad-ReStruct's folder"
+        )
     return load_layout(report.folder)
 
 
