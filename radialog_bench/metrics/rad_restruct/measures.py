@@ -47,6 +47,7 @@ def vector_metrics(*, matched: bool) -> tuple[Metric[Floats], ...]:
             _class_statistics,
             partial(average, name=name),
             per_sample=False,
+            smooth=True,
         )
         for prefix, rows, average in (("official_", "rows:classes+averages", official), ("", "rows:classes", clean))
         for name in ("f1", "precision", "recall")

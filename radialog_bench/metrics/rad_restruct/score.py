@@ -15,8 +15,8 @@ from radialog_bench.metrics.rad_restruct.layout import Layout, find_layout, load
 from radialog_bench.metrics.rad_restruct.matching import match_instances as put_in_order
 from radialog_instruct.errors import DataError
 
-_PER_SAMPLE = ("precision", "recall", "f1", "right", "exact", "columns", "silent", "one")
-"""What the statistics hold behind the three columns of every class."""
+_OWN = ("precision", "recall", "f1", "right", "exact", "columns", "one")
+"""What the statistics hold of every report behind the classes."""
 
 LEVELS: dict[str, Callable[[int, str], bool]] = {
     "level1": lambda level, _: level == 1,
@@ -116,20 +116,21 @@ def score(
 def report_statistics(predictions: Floats, targets: Floats) -> Floats:
     """Return the sufficient statistics of every report.
 
+    Their width depends on the targets alone, so that models are compared on equal terms.
+
     Args:
         predictions: [n, columns] of 0 and 1.
         targets: [n, columns] of 0 and 1.
 
     Returns:
-        [n, 3 * classes + 8]: hits, predictions and references of every class that occurs on either side, then the
-        report's own precision, recall and F1, its right columns, whether all are right, the number of columns, the
-        number of classes that occur on neither side, and a one.
+        [n, 2 * classes + columns + 7]: hits, predictions and references of the classes that occur in the targets, the
+        predictions of all others, then the report's own precision, recall and F1, its right columns, whether all are
+        right, the number of columns, and a one.
     """
     hits = predictions * targets
-    occurs = predictions.any(axis=0) | targets.any(axis=0)
+    occurs = targets.any(axis=0)
     hit, guessed, true = hits.sum(axis=1), predictions.sum(axis=1), targets.sum(axis=1)
-    right = (predictions == targets).sum(axis=1)
-    width = predictions.shape[1]
+    right, width = (predictions == targets).sum(axis=1), predictions.shape[1]
     own = (
         _ratio(hit, guessed),
         _ratio(hit, true),
@@ -137,10 +138,10 @@ def report_statistics(predictions: Floats, targets: Floats) -> Floats:
         right,
         right == width,
         np.full(len(hit), width),
-        np.full(len(hit), width - occurs.sum()),
         np.ones(len(hit)),
     )
-    return np.hstack((hits[:, occurs], predictions[:, occurs], targets[:, occurs], np.column_stack(own)))
+    classes = (hits[:, occurs], predictions[:, occurs], targets[:, occurs], predictions[:, ~occurs])
+    return np.hstack((*classes, np.column_stack(own)))
 
 
 def official(sums: Floats, name: str) -> Floats:
@@ -153,32 +154,31 @@ def official(sums: Floats, name: str) -> Floats:
     Returns:
         [...]; nan where no class has support.
     """
-    counts, own = _split(sums)
-    support = counts[2]
-    values, supported = _of(name, counts), support > 0
-    n_supported, total = supported.sum(-1), support.sum(-1)
-    macro = (values.sum(-1) + own["silent"]) / (values.shape[-1] + own["silent"])
+    counts, stray, own = _split(sums)
+    values, support = _of(name, counts), counts[2]
+    supported, total = support > 0, support.sum(-1)
+    # A class that is only ever predicted has recall 1, and precision and F1 0; one that never occurs has 1 throughout.
+    others = np.full(total.shape, stray.shape[-1]) if name == "recall" else (stray == 0).sum(-1)
+    guessed = counts[1].sum(-1) + stray.sum(-1)
     averages = (
-        _of(name, tuple(part.sum(-1) for part in counts))
-        + macro
-        + _undefined_over_nothing((values * support).sum(-1), total)
+        _of(name, (counts[0].sum(-1), guessed, total))
+        + (values.sum(-1) + others) / own["columns"]
+        + _quotient((values * support).sum(-1), total)
         + own[name]
     )
-    return _undefined_over_nothing(
-        np.where(n_supported > 0, (values * supported).sum(-1) + averages, 0), n_supported + 4 * (n_supported > 0)
-    )
+    return _quotient((values * supported).sum(-1) + averages, supported.sum(-1) + 4)
 
 
 def clean(sums: Floats, name: str) -> Floats:
     """Return the mean over the classes with support; arguments as for ``official``."""
-    counts, _ = _split(sums)
+    counts, _, _ = _split(sums)
     supported = counts[2] > 0
-    return _undefined_over_nothing((_of(name, counts) * supported).sum(-1), supported.sum(-1))
+    return _quotient((_of(name, counts) * supported).sum(-1), supported.sum(-1))
 
 
 def share(sums: Floats, name: str) -> Floats:
     """Return the share of right columns (``"right"``) or of reports without an error (``"exact"``)."""
-    _, own = _split(sums)
+    _, _, own = _split(sums)
     return own["exact"] if name == "exact" else own["right"] / own["columns"]
 
 
@@ -219,12 +219,14 @@ def _without_layout(guesses: Floats, truths: Floats, match_instances: bool) -> R
     return RadReStructScores(**whole, levels={}, completed=False, match_instances=False, matched=None)
 
 
-def _split(sums: Floats) -> tuple[tuple[Floats, Floats, Floats], dict[str, Floats]]:
-    """Return hits, predictions and references of the classes, and the means of the reports' own values."""
-    classes = (sums.shape[-1] - len(_PER_SAMPLE)) // 3
+def _split(sums: Floats) -> tuple[tuple[Floats, Floats, Floats], Floats, dict[str, Floats]]:
+    """Return hits, predictions and references of the classes, other predictions, and means of the reports' own."""
+    last = sums.shape[-1] - len(_OWN)
+    own = dict(zip(_OWN, np.moveaxis(sums[..., last:], -1, 0), strict=True))
+    means = {name: _quotient(value, own["one"]) for name, value in own.items()}
+    classes = (last - round(float(np.max(means["columns"], initial=0)))) // 2
     hits, guessed, true = (sums[..., n * classes : (n + 1) * classes] for n in range(3))
-    own = dict(zip(_PER_SAMPLE, np.moveaxis(sums[..., 3 * classes :], -1, 0), strict=True))
-    return (hits, guessed, true), {name: _undefined_over_nothing(value, own["one"]) for name, value in own.items()}
+    return (hits, guessed, true), sums[..., 3 * classes : last], means
 
 
 def _of(name: str, counts: Sequence[Floats]) -> Floats:
@@ -236,11 +238,13 @@ def _of(name: str, counts: Sequence[Floats]) -> Floats:
 
 def _ratio(numerator: Floats, denominator: Floats) -> Floats:
     """Divide; over nothing it is 1, as scikit-learn's ``zero_division=1``."""
-    ratio: Floats = np.where(denominator > 0, numerator / np.maximum(denominator, 1), 1.0)
+    something = denominator > 0
+    ratio: Floats = np.where(something, numerator / np.where(something, denominator, 1), 1.0)
     return ratio
 
 
-def _undefined_over_nothing(numerator: Floats, denominator: Floats) -> Floats:
+def _quotient(numerator: Floats, denominator: Floats) -> Floats:
+    """Divide; over nothing it is undefined."""
     with np.errstate(invalid="ignore", divide="ignore"):
         quotient: Floats = numerator / denominator
     return quotient
