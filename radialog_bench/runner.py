@@ -81,6 +81,23 @@ class _Pending:
     rendered: tuple[Message, ...]
 
 
+class _Queue:
+    """Requests to be sent. Those with a history go first: the longest dialogs decide when a run ends."""
+
+    def __init__(self) -> None:
+        self._later: deque[_Pending] = deque()
+        self._first: deque[_Pending] = deque()
+
+    def __len__(self) -> int:
+        return len(self._first) + len(self._later)
+
+    def append(self, pending: _Pending) -> None:
+        (self._first if len(pending.request.messages) > 1 else self._later).append(pending)
+
+    def popleft(self) -> _Pending:
+        return (self._first or self._later).popleft()
+
+
 class Runner:
     """Drives dialogs to their ends.
 
@@ -108,7 +125,7 @@ class Runner:
         self.stats = RunnerStats()
         self._ready: deque[tuple[_Branch, Any, AskFailed | None]] = deque()
         self._asks: deque[tuple[_Branch, Request]] = deque()
-        self._queue: deque[_Pending] = deque()
+        self._queue = _Queue()
         self._open: dict[str, _Pending] = {}
         self._texts: list[tuple[_Branch, str]] = []
         self._labels: dict[str, Labels] = {}

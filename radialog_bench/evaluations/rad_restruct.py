@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from radialog_bench.chat import Message, Request
 from radialog_bench.dialog import All, Ask, AskFailed, Dialog
-from radialog_bench.evaluations.base import Conversation, EvalSample, Evaluation, LeftOut, sample_key
+from radialog_bench.evaluations.base import Conversation, EvalSample, Evaluation, LeftOut, Options, sample_key
 from radialog_bench.labelers import LabelMany
 from radialog_bench.metrics.base import Floats
 from radialog_bench.metrics.rad_restruct import Layout, match_instances
@@ -21,7 +21,6 @@ from radialog_bench.metrics.rad_restruct.reports import (
     answer_text,
     layout_of,
     load_wordings,
-    structured_answer,
     structured_answers,
     summary,
 )
@@ -64,6 +63,10 @@ class RadReStruct(Evaluation):
     version = 1
     headline = "official_f1"
 
+    def __init__(self, options: Options | None = None) -> None:
+        super().__init__(options)
+        self._references: dict[str, Mapping[str, tuple[str, ...]]] = {}
+
     def split_of(self, study: Study) -> Split:
         """Return the split of Rad-ReStruct, where the study stands in it."""
         return study.official.get(ANNOTATION, study.split)
@@ -75,7 +78,7 @@ class RadReStruct(Evaluation):
             if report is None:
                 yield LeftOut("study without a structured report")
                 continue
-            reference = summary(layout_of(report), structured_answers(report))
+            reference = summary(layout_of(report), self._reference(study))
             frontal = [image for image in study.images if image.image_id in report.image_ids]
             if not frontal:
                 yield LeftOut("structured report without a frontal image")
@@ -106,7 +109,8 @@ class RadReStruct(Evaluation):
     def reference_answer(self, sample: EvalSample, request: Request, label_many: LabelMany | None) -> str:
         """Answer as the dataset's report does."""
         del label_many
-        return structured_answer(_report(sample), request.id.partition("#")[2])
+        question = layout_of(_report(sample)).by_key[request.id.partition("#")[2]]
+        return answer_text(self._reference(sample.study).get(question.key) or unanswered(question))
 
     def score(self, samples: Sequence[EvalSample], conversations: Sequence[Conversation], sheet: Sheet) -> None:
         """Score the answer vectors."""
@@ -117,7 +121,7 @@ class RadReStruct(Evaluation):
         layout = layout_of(_report(samples[0]))
         answers = [_read(layout, conversation, sheet) for conversation in conversations]
         guesses = np.stack([encode(layout, answer) for answer in answers])
-        truths = np.stack([encode(layout, structured_answers(_report(sample))) for sample in samples])
+        truths = np.stack([encode(layout, self._reference(sample.study)) for sample in samples])
         for matched in (True, False):
             vectors = match_instances(guesses, truths, layout) if matched else guesses
             for metric in vector_metrics(matched=matched):
@@ -126,6 +130,12 @@ class RadReStruct(Evaluation):
             sheet.tables[name] = level_table(vectors, truths, layout, matched=matched)
         sheet.parsed = [summary(layout, answer) for answer in answers]
         sheet.reference_parsed = [sample.reference for sample in samples]
+
+    def _reference(self, study: Study) -> Mapping[str, tuple[str, ...]]:
+        if study.study_id not in self._references:
+            assert study.structured is not None
+            self._references[study.study_id] = structured_answers(study.structured)
+        return self._references[study.study_id]
 
     def _topic(self, notes: _Notes, topic: Topic) -> Dialog[None]:
         history: History = ()

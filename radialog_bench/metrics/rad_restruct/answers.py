@@ -22,7 +22,7 @@ class Parsed:
     """What an answer says.
 
     Attributes:
-        options: The chosen options in the question's order.
+        options: The chosen options in the order they were named.
         fault: What was wrong with the text, or None.
     """
 
@@ -45,9 +45,8 @@ def parse(text: str, question: Question) -> Parsed:
     if not found:
         return Parsed(unanswered(question), UNPARSED_BINARY if question.is_binary else UNPARSED_CHOICE)
     if question.answer_type != "multi_choice":
-        return Parsed((found[0],), SEVERAL if len(set(found)) > 1 else None)
-    chosen = {option for option in found if option != question.nothing} or set(found)
-    return Parsed(tuple(option for option in question.options if option in chosen))
+        return Parsed((found[0],), SEVERAL if len(found) > 1 else None)
+    return Parsed(tuple(option for option in found if option != question.nothing) or (found[0],))
 
 
 def unanswered(question: Question) -> tuple[str, ...]:
@@ -76,6 +75,7 @@ def encode(layout: Layout, answers: Mapping[str, tuple[str, ...]]) -> Floats:
 
 
 def _named(text: str, options: tuple[str, ...]) -> list[str]:
+    """Return the options a text names, each once."""
     names = {option.casefold(): option for option in options}
     longest = max(option.count(",") for option in options) + 1
     pieces = [" ".join(piece.split()).strip(_AROUND).casefold() for piece in text.split(",")]
@@ -84,7 +84,7 @@ def _named(text: str, options: tuple[str, ...]) -> list[str]:
         for end in range(min(place + longest, len(pieces)), place, -1):
             option = names.get(", ".join(pieces[place:end]))
             if option is not None:
-                found.append(option)
+                found += [option] if option not in found else []
                 place = end
                 break
         else:
