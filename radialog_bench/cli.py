@@ -26,7 +26,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Data = Annotated[str | None, typer.Option(help="demo (the default), mimic-cxr, iu-xray, or parquet: a built dataset.")]
+Data = Annotated[
+    str | None,
+    typer.Option(help="demo (the default), mimic-cxr, iu-xray, rad-restruct, or parquet: a built dataset."),
+]
 Root = Annotated[Path | None, typer.Option(help="Folder of the data.")]
 Split = Annotated[str, typer.Option(help="train, validation, test or all.")]
 Evaluations = Annotated[str | None, typer.Option("--evaluations", "-e", help="Comma list; all by default.")]

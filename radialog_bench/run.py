@@ -17,14 +17,13 @@ import numpy as np
 
 from radialog_bench.adapters.base import Adapter
 from radialog_bench.adapters.registry import load_adapter
-from radialog_bench.chat import Response
 from radialog_bench.config import RunConfig
 from radialog_bench.data import EvaluationData, RunData, bench_context, load_data
 from radialog_bench.dialog import AskFailed
 from radialog_bench.environment import git_state, machine, versions
 from radialog_bench.evaluations import Conversation
 from radialog_bench.labelers import Labeler, default_labeler, open_labeler
-from radialog_bench.responses import ResponseLog
+from radialog_bench.responses import Index, ResponseLog
 from radialog_bench.results import EvaluationResult, ModelInfo, RunInfo, RunResults, SampleRecord, Speed
 from radialog_bench.runner import LabelMany, Runner, RunnerSettings
 from radialog_bench.scoring import ScoredPart, failures_of, not_asked, score_part
@@ -154,7 +153,7 @@ def _run(job: Job, folder: Path, info: RunInfo, progress: Progress | None) -> Fi
     remarks: list[str] = []
     asked = from_log = 0
     speed: dict[str, Speed] = {}
-    answers: dict[str, Response] = {}
+    answers: Index = {}
     for part in data.parts:
         name = part.evaluation.name
         if part.evaluation.needs_labeler and labeler.label_many is None:
@@ -340,7 +339,9 @@ def _differences(earlier: RunInfo, config: RunConfig, model: ModelInfo, data: Ru
     if earlier.data.manifest_sha256 != data.info.manifest_sha256:
         found.append("data")
     settings = config.identity()
-    found += [name for name in settings if earlier.config.get(name) != settings[name] and name not in ("model", "model_args")]
+    found += [
+        name for name in settings if earlier.config.get(name) != settings[name] and name not in ("model", "model_args")
+    ]
     return found
 
 
