@@ -11,9 +11,9 @@ from typing import Literal
 
 from radialog_instruct.records import Role, View
 
-FailureKind = Literal["adapter", "contract", "timeout", "image", "missing"]
-"""Why a request has no answer: the adapter raised, broke its contract or hung, the image could not be read, or a
-predictions folder holds no answer for it."""
+FailureKind = Literal["adapter", "contract", "timeout", "image", "missing", "context"]
+"""Why a request has no answer: the adapter raised, broke its contract or hung, the image could not be read, a
+predictions folder holds no answer for it, or the dialog does not fit the model's context."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,8 +154,12 @@ def converse(runner: Runner, part: EvaluationData, config: RunConfig) -> list[Co
 
 
 def model_info(adapter: Adapter, config: RunConfig) -> ModelInfo:
-    """Return the model's description; the fingerprint covers the adapter's own, its name and its arguments."""
-    identity = json.dumps([adapter.name, adapter.fingerprint(), config.model_args], sort_keys=True, default=str)
+    """Return the model's description.
+
+    The fingerprint covers the adapter's own, its name, and the arguments that may change an answer.
+    """
+    arguments = {name: value for name, value in config.model_args.items() if name not in adapter.free_arguments}
+    identity = json.dumps([adapter.name, adapter.fingerprint(), arguments], sort_keys=True, default=str)
     return ModelInfo(
         name=adapter.name,
         fingerprint=sha256(identity.encode()).hexdigest(),

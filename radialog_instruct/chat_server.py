@@ -11,7 +11,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -64,12 +64,11 @@ class Call(Generic[Key]):
 
     Attributes:
         key: What the caller knows it by.
-        body: Makes the body of the chat completion when its turn has come, so that images of waiting requests take no
-            memory.
+        body: The body of the chat completion.
     """
 
     key: Key
-    body: Callable[[], Mapping[str, object]]
+    body: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +82,7 @@ class Completion(Generic[Key]):
         prompt_tokens: Tokens of the prompt, 0 where the server does not say.
         completion_tokens: Tokens of the answer, 0 where the server does not say.
         failure: Why there is no answer.
+        timed_out: Whether the server was too slow in the last try.
         seconds: Time of the last try, from sending to the whole answer.
     """
 
@@ -92,6 +92,7 @@ class Completion(Generic[Key]):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     failure: str | None = None
+    timed_out: bool = False
     seconds: float = 0.0
 
 
@@ -195,13 +196,13 @@ class ChatServer:
         import httpx2
 
         settings = self._settings
-        content = json.dumps(call.body()).encode()
+        content = json.dumps(call.body).encode()
         failure, wait = "", 0.0
-        lost = False
+        lost = late = False
         for attempt in range(settings.retries + 1):
             if attempt:
                 await asyncio.sleep(max(wait, self._delay(call, attempt)))
-            wait, lost = 0.0, False
+            wait, lost, late = 0.0, False, False
             start = time.perf_counter()
             try:
                 response = await self._client.post(
@@ -210,7 +211,7 @@ class ChatServer:
                     headers={"Content-Type": "application/json"},
                 )
             except httpx2.TimeoutException:
-                failure = f"no answer within {settings.timeout:g} s"
+                failure, late = f"no answer within {settings.timeout:g} s", True
                 continue
             except httpx2.TransportError as error:
                 failure, lost = f"the connection broke ({type(error).__name__})", isinstance(error, httpx2.ConnectError)
@@ -237,7 +238,7 @@ class ChatServer:
                 where=settings.base_url,
                 mend="start it again and run the same command; committed answers are kept",
             )
-        return Completion(call.key, None, failure=f"{failure}, {settings.retries + 1} times")
+        return Completion(call.key, None, failure=f"{failure}, {settings.retries + 1} times", timed_out=late)
 
     def _delay(self, call: Call[Any], attempt: int) -> float:
         # The jitter comes from the key: requests that failed together do not come back together.

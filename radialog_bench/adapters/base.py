@@ -45,12 +45,15 @@ class Adapter(ABC):
             model is asked.
         limits_to_images: Whether samples without a readable image are left out and counted instead.
         notices: What a reader of the numbers must know, in plain words.
+        free_arguments: Constructor arguments that do not change an answer, such as a device or a number of
+            connections; a run may be resumed with others.
     """
 
     name: str = ""
     needs_images: bool = True
     limits_to_images: bool = False
     notices: tuple[str, ...] = ()
+    free_arguments: frozenset[str] = frozenset()
 
     @abstractmethod
     def generate(self, requests: list[Request]) -> Iterable[Response]:

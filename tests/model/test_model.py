@@ -21,7 +21,7 @@ from radialog_model.cli import app
 from radialog_model.data import IGNORED, encode
 from radialog_model.findings import names_above, tune_thresholds
 from radialog_model.generate import Question, answer, predict_findings, prompt_text
-from radialog_model.processing import load_image
+from radialog_instruct.sources.images import load_image
 from radialog_model.prompts import layout
 from radialog_model.tower import balanced_weights, mean_auroc
 

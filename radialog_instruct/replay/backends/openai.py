@@ -46,15 +46,12 @@ class OpenAIBackend:
         Raises:
             ModelError: If the server went away or refuses every request.
         """
-        for done in self._server.ask(self._call(request) for request in requests):
+        for done in self._server.ask(Call(request.key, request.body(self._model)) for request in requests):
             yield _result(done) if done is not None else None
 
     def close(self) -> None:
         """Cancel what is running and close all connections."""
         self._server.close()
-
-    def _call(self, request: ReplayRequest) -> Call[bytes]:
-        return Call(request.key, lambda: request.body(self._model))
 
 
 def _result(done: Completion[bytes]) -> Result:
