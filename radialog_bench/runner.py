@@ -11,6 +11,7 @@ from radialog_bench.adapters.base import Adapter, rendered_messages
 from radialog_bench.chat import Message, Request, Response
 from radialog_bench.dialog import All, Ask, AskFailed, Dialog, Label
 from radialog_bench.responses import ResponseLog, request_key
+from radialog_bench.watchdog import AdapterHungError, watched
 from radialog_instruct.errors import ModelError
 from radialog_instruct.findings import Labels
 
@@ -24,10 +25,12 @@ class RunnerSettings:
     Attributes:
         batch_size: Requests handed to the adapter at once.
         window: Dialogs in flight; at least a few batches keep batches full.
+        timeout: Seconds the adapter may be silent before the run ends; None waits for ever.
     """
 
     batch_size: int = 8
     window: int = 64
+    timeout: float | None = None
 
 
 @dataclass
@@ -192,7 +195,8 @@ class Runner:
             return
         self.stats.asked += len(batch)
         self.stats.batches[len(batch)] += 1
-        for response in checked_responses(self._adapter, [request for _, request, _, _ in batch.values()]):
+        requests = [request for _, request, _, _ in batch.values()]
+        for response in checked_responses(self._adapter, requests, self._settings.timeout):
             branch, request, key, rendered = batch.pop(response.id)
             self._log.add(key, request, rendered, response)
             if response.error is not None:
@@ -203,12 +207,13 @@ class Runner:
         self._log.sync()
 
 
-def checked_responses(adapter: Adapter, requests: list[Request]) -> Iterator[Response]:
+def checked_responses(adapter: Adapter, requests: list[Request], timeout: float | None = None) -> Iterator[Response]:
     """Yield an adapter's responses to a batch, held to the contract.
 
     An exception of the adapter becomes a failure of every request of the batch that has no answer yet.
 
     Raises:
+        AdapterHungError: If the adapter is silent for ``timeout`` seconds; what was left open was yielded as failures.
         ModelError: If a response has the wrong type, an unknown or repeated id, both text and error or neither, or if
             a request stays without response.
     """
@@ -217,8 +222,11 @@ def checked_responses(adapter: Adapter, requests: list[Request]) -> Iterator[Res
     def broken(what: str) -> ModelError:
         return ModelError(f"the adapter {what}", where=adapter.name, mend="see radialog_bench.adapters.base.Adapter")
 
+    def answers() -> Iterable[Response]:
+        return adapter.generate(requests)
+
     try:
-        for response in adapter.generate(requests):
+        for response in answers() if timeout is None else watched(answers, timeout):
             if not isinstance(response, Response):
                 raise broken(f"returned {type(response).__name__} instead of Response")
             if response.id not in open_ids:
@@ -226,8 +234,11 @@ def checked_responses(adapter: Adapter, requests: list[Request]) -> Iterator[Res
             if (response.text is None) == (response.error is None) or not isinstance(response.text, str | None):
                 raise broken(f"gave {response.id!r} neither a text nor a failure, or both")
             open_ids.discard(response.id)
-            yield response
+            yield _storable(response)
     except ModelError:
+        raise
+    except AdapterHungError as error:
+        yield from (Response.failure(name, "timeout", error.what) for name in sorted(open_ids))
         raise
     except Exception as error:  # noqa: BLE001 - third-party code may raise anything; it is counted, never lost
         for request in requests:
@@ -236,6 +247,15 @@ def checked_responses(adapter: Adapter, requests: list[Request]) -> Iterator[Res
         return
     if open_ids:
         raise broken(f"left {len(open_ids)} of {len(requests)} requests without a response, {min(open_ids)!r} first")
+
+
+def _storable(response: Response) -> Response:
+    """Return a response that can be written as UTF-8: half of a surrogate pair is no text."""
+    try:
+        (response.text or "").encode()
+    except UnicodeEncodeError as error:
+        return Response.failure(response.id, "contract", f"the text is not valid Unicode ({error})")
+    return response
 
 
 def _single(effect: Ask | Label | All) -> Dialog[Any]:

@@ -23,8 +23,8 @@ _FAULTY_INPUT = (ValueError, TypeError, NotImplementedError)
 class Vllm(Adapter):
     """Asks ``vllm.LLM.chat`` a batch at a time; give ``--batch-size`` a few hundred on a GPU.
 
-    A request the engine does not take (a prompt beyond its context) fails alone. The model's stored sampling settings do
-    not hold: temperature 0 is the plain arg max.
+    A request the engine does not take (a prompt beyond its context) fails alone. The model's stored sampling settings
+    do not hold: temperature 0 is the plain arg max.
 
     Args:
         model: Repository or folder.
@@ -133,8 +133,8 @@ class Vllm(Adapter):
         except _FAULTY_INPUT as error:
             # One such request ends the whole call, before anything is computed; halving finds it.
             if len(ready) == 1:
-                kind = "context" if "context" in str(error) or "max_model_len" in str(error) else "adapter"
-                yield Response.failure(ready[0][0].id, kind, _brief(error))
+                too_long = any(word in str(error) for word in ("context", "max_model_len", "maximum model length"))
+                yield Response.failure(ready[0][0].id, "context" if too_long else "adapter", _brief(error))
                 return
         except Exception as error:
             mend = "run the same command again: answers are kept"
