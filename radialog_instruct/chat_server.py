@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from hashlib import blake2b
@@ -29,6 +29,8 @@ Key = TypeVar("Key")
 
 _RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _REFUSED = frozenset({401, 403, 404})
+_CONNECT = 10.0
+"""Seconds for a connection to come about."""
 _MAX_WAIT = 300.0
 """Longest wait a server may ask for, in seconds."""
 
@@ -117,7 +119,7 @@ class ChatServer:
         if not key.isascii():
             raise UsageError("the key holds characters other than ASCII", where=settings.api_key_variable)
         limits = httpx2.Limits(max_connections=settings.concurrency, max_keepalive_connections=settings.concurrency)
-        timeout = httpx2.Timeout(settings.timeout, connect=min(10.0, settings.timeout))
+        timeout = httpx2.Timeout(settings.timeout, connect=min(_CONNECT, settings.timeout))
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         # No redirects: a server that is allowed must not hand the reports on to one that is not.
         self._client = httpx2.AsyncClient(limits=limits, timeout=timeout, headers=headers, follow_redirects=False)
@@ -171,6 +173,13 @@ class ChatServer:
                 fatal, exhausted = fatal or result, True
                 continue
             yield result
+
+    def limit(self, seconds: float) -> None:
+        """Change the seconds a single request may take."""
+        import httpx2
+
+        self._settings = replace(self._settings, timeout=seconds)
+        self._client.timeout = httpx2.Timeout(seconds, connect=min(_CONNECT, seconds))
 
     def close(self) -> None:
         """Cancel what is running and close all connections; a second call does nothing."""

@@ -91,6 +91,18 @@ class Adapter(ABC):
     def prepare(self, context: BenchContext) -> None:  # noqa: B027 - optional, not abstract
         """Take what a baseline needs to know; a model under test ignores it."""
 
+    def limit_silence(self, seconds: float) -> bool:
+        """Take the run's ``--timeout``.
+
+        Args:
+            seconds: How long the model may be silent.
+
+        Returns:
+            Whether the adapter itself ends and replaces what hangs. By default it cannot, and the run ends then.
+        """
+        del seconds
+        return False
+
     def close(self) -> None:  # noqa: B027
         """Release what the model holds; called once at the end."""
 

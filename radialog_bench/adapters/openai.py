@@ -98,9 +98,9 @@ class OpenAIChat(Adapter):
         """Make sure that the server may see the source.
 
         Raises:
-            UsageError: If the source is credentialed, or its terms are unknown, and the host is not vouched for.
+            UsageError: If the source is credentialed and the host neither private nor vouched for.
         """
-        self._check(getattr(context, "terms", None) or Terms.CREDENTIALED)
+        self._check(context.terms)
         self._allowed = True
 
     def render(self, request: Request) -> tuple[Message, ...]:
@@ -118,6 +118,11 @@ class OpenAIChat(Adapter):
             if done is not None:
                 yield _response(done)
         yield from unreadable
+
+    def limit_silence(self, seconds: float) -> bool:
+        """Give a request up after this long, and try it again."""
+        self._server.limit(seconds)
+        return True
 
     def close(self) -> None:
         """Close the connections."""

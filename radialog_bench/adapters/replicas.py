@@ -24,8 +24,8 @@ _LOOK = 0.5
 class ReplicatedAdapter(Adapter):
     """Spreads requests over replicas and passes their answers on as they come.
 
-    A replica that dies, or is silent for ``timeout`` seconds, is replaced; what it left open is asked again of another
-    one, at most twice. Image files must lie at the same path on all nodes.
+    A replica that dies, or is silent for longer than the run allows, is replaced; what it left open is asked again of
+    another one, at most twice. Image files must lie at the same path on all nodes.
 
     Args:
         spec: The model, as ``--model`` takes it.
@@ -35,7 +35,6 @@ class ReplicatedAdapter(Adapter):
         num_gpus: GPUs of a copy; by default one where the cluster has any, else none.
         num_cpus: CPU cores of a copy.
         address: The cluster; None joins the one of ``RAY_ADDRESS``, or starts one on this machine.
-        timeout: Seconds a copy may be silent; None waits for ever.
 
     Raises:
         UsageError: If ray is not installed, or there is to be no replica.
@@ -52,7 +51,6 @@ class ReplicatedAdapter(Adapter):
         num_gpus: float | None = None,
         num_cpus: float = 1.0,
         address: str | None = None,
-        timeout: float | None = None,
     ) -> None:
         if replicas < 1:
             raise UsageError("at least one replica", where="--replicas", mend="for example --replicas 2")
@@ -61,7 +59,8 @@ class ReplicatedAdapter(Adapter):
 
         if num_gpus is None:
             num_gpus = 1.0 if ray.cluster_resources().get("GPU") else 0.0
-        self._batch_size, self._timeout = batch_size, timeout
+        self._batch_size = batch_size
+        self._timeout: float | None = None
         self._spec, self._arguments = spec, dict(arguments or {})
         self._context: BenchContext | None = None
         actor = ray.remote(num_gpus=num_gpus, num_cpus=num_cpus)(_Replica)
@@ -91,6 +90,11 @@ class ReplicatedAdapter(Adapter):
             return request.messages
         rendered: tuple[Message, ...] = self._told([self._replicas[0].actor.render.remote(request)])[0]
         return rendered
+
+    def limit_silence(self, seconds: float) -> bool:
+        """Replace copies that are silent for longer."""
+        self._timeout = seconds
+        return True
 
     def generate(self, requests: list[Request]) -> Iterable[Response]:
         """Keep every replica busy with a batch.

@@ -81,6 +81,11 @@ class Script(Adapter):
                 hasher.update(path.read_bytes())
         return hasher.hexdigest()
 
+    def limit_silence(self, seconds: float) -> bool:
+        """Kill and replace a program that is silent for longer."""
+        self._timeout = seconds
+        return True
+
     def generate(self, requests: list[Request]) -> Iterable[Response]:
         """Answer a batch.
 
@@ -138,6 +143,7 @@ def as_record(request: Request) -> dict[str, Any]:
         "messages": [{"role": message.role, "content": message.content} for message in request.messages],
         "images": [{"image_id": image.image_id, "path": str(image.path.resolve())} for image in request.images],
         "indication": request.indication,
+        "choices": list(request.choices),
         "generation": {
             "max_new_tokens": generation.max_new_tokens,
             "temperature": generation.temperature,
