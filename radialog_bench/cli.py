@@ -183,6 +183,22 @@ def report(
     print(write_report(folder, include_text=include_text))
 
 
+@app.command()
+def selfcheck(
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="A model to check; without one, this installation is checked.")
+    ] = None,
+    model_args: Annotated[list[str] | None, typer.Option(help="Arguments of the adapter as key=value.")] = None,
+) -> None:
+    """Check that the bench scores as it should, or that a model keeps the adapters' contract."""
+    from radialog_bench.selfcheck import check_installation, check_model
+
+    found = check_model(model, model_arguments(model_args or [])) if model is not None else check_installation()
+    print(found)
+    if not found.passed:
+        raise typer.Exit(int(ExitCode.MODEL if model is not None else ExitCode.FAILED_SAMPLES))
+
+
 def run_config(**values: Any) -> RunConfig:
     """Build the run's configuration.
 
