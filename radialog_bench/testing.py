@@ -129,7 +129,8 @@ class _Kit:
     def __init__(self, adapter: Adapter, pictures: tuple[Path, ...]) -> None:
         self._adapter = adapter
         self._pictures = [ImageRef(path.stem, path) for path in pictures]
-        self._plain = [self._request(f"r{n}", self._question(n), n) for n in range(4)]
+        self._known: dict[str, str] = {}
+        self._plain = [self._request(f"r{n}", self._question(n), n) for n in range(3)]
 
     def fingerprint(self) -> str | None:
         first, second = self._adapter.fingerprint(), self._adapter.fingerprint()
@@ -171,13 +172,13 @@ class _Kit:
         return None if first == second else f"their answers differ: {first!r} and {second!r}"
 
     def batch(self) -> str | None:
-        together = self._texts(self._plain)
+        together = self._good()
         alone = {name: text for request in self._plain for name, text in self._texts([request]).items()}
         differ = [name for name in together if together[name] != alone[name]]
         return f"{len(differ)} of {len(together)} differ between a batch and alone (rounding?)" if differ else None
 
     def order(self) -> str | None:
-        forward, backward = self._texts(self._plain), self._texts(self._plain[::-1])
+        forward, backward = self._good(), self._texts(self._plain[::-1])
         differ = [name for name in forward if forward[name] != backward[name]]
         return f"{len(differ)} of {len(forward)} differ in another order (rounding?)" if differ else None
 
@@ -227,7 +228,7 @@ class _Kit:
 
     def _isolated(self, bad: Request) -> str | None:
         """Ask a bad request between good ones, which must be answered as ever."""
-        good = self._texts(self._plain)
+        good = self._good()
         mixed = {response.id: response for response in self._ask([self._plain[0], bad, *self._plain[1:]])}
         lost = [name for name in good if mixed[name].error is not None]
         demand(not lost, f"it takes {len(lost)} of {len(good)} others along: {mixed[lost[0]].error if lost else ''}")
@@ -236,6 +237,11 @@ class _Kit:
     def _answered(self, request: Request) -> str | None:
         (response,) = self._ask([request])
         return None if response.error is None else f"it fails: {response.error.message[:200]}"
+
+    def _good(self) -> dict[str, str]:
+        """Return the answers to the plain questions, asked once."""
+        self._known = self._known or self._texts(self._plain)
+        return self._known
 
     def _texts(self, requests: list[Request]) -> dict[str, str]:
         return {response.id: response.text for response in self._ask(requests) if response.text is not None}
