@@ -42,7 +42,7 @@ def _main() -> None:
 def run(
     model: Annotated[
         str,
-        typer.Option("--model", "-m", help="A name from `ls models`, module:Class, file.py:Class or predictions:DIR."),
+        typer.Option("--model", "-m", help="What `ls models` lists: a name, hf:REPO, openai:MODEL, file.py:Class, ..."),
     ],
     model_args: Annotated[
         list[str] | None, typer.Option(help="Arguments of the adapter as key=value; may be given several times.")
@@ -81,6 +81,18 @@ def run(
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Requests handed to the model at once.")] = 8,
     window: Annotated[int, typer.Option(min=1, help="Dialogs in flight.")] = 64,
+    replicas: Annotated[int, typer.Option(min=1, help="Copies of the model in Ray actors (extra: ray).")] = 1,
+    gpus_per_replica: Annotated[
+        float | None, typer.Option(min=0, help="GPUs of a copy; one by default where the cluster has any.")
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            help="Seconds the model may be silent: a program, a server's request or a copy is then "
+            "given up and replaced; a model in this process ends the run, which can be resumed.",
+        ),
+    ] = None,
     include_text: Annotated[
         bool, typer.Option("--include-text", help="Show texts of credentialed sources on the report page.")
     ] = False,
@@ -118,6 +130,9 @@ def run(
         seed=seed,
         batch_size=batch_size,
         window=window,
+        replicas=replicas,
+        gpus_per_replica=gpus_per_replica,
+        timeout=timeout,
         include_text=include_text,
     )
     if data is None:
@@ -173,6 +188,22 @@ def report(
     from radialog_bench.report import write_report
 
     print(write_report(folder, include_text=include_text))
+
+
+@app.command()
+def selfcheck(
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="A model to check; without one, this installation is checked.")
+    ] = None,
+    model_args: Annotated[list[str] | None, typer.Option(help="Arguments of the adapter as key=value.")] = None,
+) -> None:
+    """Check that the bench scores as it should, or that a model keeps the adapters' contract."""
+    from radialog_bench.selfcheck import check_installation, check_model
+
+    found = check_model(model, model_arguments(model_args or [])) if model is not None else check_installation()
+    print(found)
+    if not found.passed:
+        raise typer.Exit(int(ExitCode.MODEL if model is not None else ExitCode.FAILED_SAMPLES))
 
 
 def run_config(**values: Any) -> RunConfig:
@@ -268,7 +299,9 @@ def _progress() -> Any:
 
 def main() -> None:
     """Entry point of the console script."""
-    sys.exit(run_app(app, "radialog-bench"))
+    from radialog_bench.watchdog import leave
+
+    leave(run_app(app, "radialog-bench"))
 
 
 if __name__ == "__main__":

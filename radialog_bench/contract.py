@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import TypeVar
 
 from radialog_bench.adapters.base import Adapter
 from radialog_bench.adapters.streaming import StreamingAdapter, Take
 from radialog_bench.chat import Request, Response
+from radialog_bench.watchdog import AdapterHungError, watched
 from radialog_instruct.errors import ModelError
 
 Open = TypeVar("Open")
 _Answers = Callable[[], Iterable[Response | None]]
 
 
-def checked_responses(adapter: Adapter, requests: list[Request]) -> Iterator[Response]:
+def checked_responses(adapter: Adapter, requests: list[Request], timeout: float | None = None) -> Iterator[Response]:
     """Yield an adapter's responses to a batch, held to the contract.
 
     An exception of the adapter becomes a failure of every request of the batch that has no answer yet.
 
+    Args:
+        adapter: The adapter.
+        requests: The batch.
+        timeout: Longest silence in seconds between two responses, or None without a limit.
+
     Raises:
+        AdapterHungError: If the adapter was silent for longer; what was left open was yielded as failures.
         ModelError: If a response has the wrong type, an unknown or repeated id, both text and error or neither, or if
             a request stays without response.
     """
     still_open = dict.fromkeys(request.id for request in requests)
-    for response in _checked(adapter.name, lambda: adapter.generate(requests), still_open):
+
+    def answers() -> Iterable[Response]:
+        return adapter.generate(requests)
+
+    in_time = answers if timeout is None else partial(watched, answers, timeout)
+    for response in _checked(adapter.name, in_time, still_open):
         if response is None:
             raise _broken(adapter.name, "returned NoneType instead of Response")
         del still_open[response.id]
@@ -54,12 +67,25 @@ def _checked(name: str, answers: _Answers, still_open: Mapping[str, Open]) -> It
         for response in answers():
             if response is not None:
                 _check(name, response, still_open)
-            yield response
+            yield _storable(response)
     except ModelError:
+        raise
+    except AdapterHungError as error:
+        yield from [Response.failure(request_id, "timeout", error.what) for request_id in sorted(still_open)]
         raise
     except Exception as error:  # noqa: BLE001 - third-party code may raise anything; it is counted, never lost
         for request_id in list(still_open):
             yield Response.failure(request_id, "adapter", f"{type(error).__name__}: {error}")
+
+
+def _storable(response: Response | None) -> Response | None:
+    """Return a response that can be written as UTF-8: half of a surrogate pair is no text."""
+    try:
+        (response.text or "").encode() if response is not None else None
+    except UnicodeEncodeError as error:
+        assert response is not None
+        return Response.failure(response.id, "contract", f"the text is not valid Unicode ({error})")
+    return response
 
 
 def _check(name: str, response: object, still_open: Mapping[str, Open]) -> None:

@@ -12,7 +12,7 @@ from radialog_bench.adapters.registry import load_adapter
 from radialog_bench.chat import ImageRef, Message, Request
 from radialog_instruct.errors import DataError, ModelError, UsageError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PLUGIN = ROOT / "tests" / "plugin_pkg"
 
 
