@@ -221,6 +221,8 @@ def test_rad_restruct_is_a_source_of_its_own(tmp_path: Path, capsys: pytest.Capt
     assert bench(*common, "-m", "oracle", "-o", str(tmp_path / "x")) == 2
     assert "--root" in capsys.readouterr().err
     assert bench(*common, "-m", "oracle", "--root", str(tmp_path), "-o", str(tmp_path / "x")) == 3
+    assert bench("run", "-m", "oracle", "--data", "rad_restruct", "--root", str(DEMO)) == 2
+    assert "--data: no data 'rad_restruct'. did you mean rad-restruct?" in capsys.readouterr().err
     assert (
         bench(*common, "-m", "oracle", "--root", str(DEMO), "--rad-restruct", str(DEMO), "-o", str(tmp_path / "x")) == 2
     )
