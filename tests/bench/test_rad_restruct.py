@@ -111,7 +111,7 @@ def test_the_reference_scores_one_everywhere(samples: list[EvalSample], tmp_path
     assert {result.ceiling for result in sheet.metrics.values()} == {1}
     assert sheet.counts == {}
     assert sheet.parsed == sheet.reference_parsed
-    assert [row[0] for row in sheet.tables["levels"].rows][:2] == ["level1", "level2"]
+    assert [row[0] for row in sheet.tables["levels"].rows][:2] == ["level 1", "level 2"]
     assert {value for row in sheet.tables["levels_unmatched"].rows for value in row[1:]} == {1}
 
 
