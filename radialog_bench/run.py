@@ -327,10 +327,14 @@ def _git() -> dict[str, str | bool] | None:
 
 
 def exit_failed(results: RunResults) -> bool:
-    """Tell whether samples failed or a metric could not be computed."""
+    """Tell whether samples failed or a metric could not be computed.
+
+    An evaluation that the data have no sample for is no failure.
+    """
     return any(
         part.n_error or any(metric.value is None for metric in part.metrics.values())
         for part in results.evaluations.values()
+        if part.n
     )
 
 
