@@ -1,4 +1,4 @@
-"""A program for `script:`. It reads one request a line and writes one answer a line; replace `answer` with your model's.
+"""A program for `script:`: it reads one request a line and writes one answer a line. Put your model into `answer`.
 
 radialog-bench run --model "script:/path/to/your/env/bin/python examples/answer_lines.py"
 
@@ -18,6 +18,6 @@ for line in sys.stdin:
     try:
         text = answer(request["messages"][-1]["content"], [image["path"] for image in request["images"]])
         reply = {"id": request["id"], "text": text}
-    except Exception as error:
+    except OSError as error:  # for example an image that cannot be read
         reply = {"id": request["id"], "error": repr(error)}
     print(json.dumps(reply), flush=True)
