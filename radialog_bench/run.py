@@ -20,13 +20,12 @@ import numpy as np
 
 from radialog_bench.adapters.base import Adapter
 from radialog_bench.adapters.registry import load_adapter
-from radialog_bench.chat import Response
 from radialog_bench.config import RunConfig
 from radialog_bench.data import EvaluationData, RunData, bench_context, load_data
 from radialog_bench.dialog import AskFailed
 from radialog_bench.evaluations import Conversation
 from radialog_bench.labelers import Labeler, default_labeler, open_labeler
-from radialog_bench.responses import ResponseLog
+from radialog_bench.responses import Index, ResponseLog
 from radialog_bench.results import EvaluationResult, ModelInfo, RunInfo, RunResults, SampleRecord
 from radialog_bench.runner import LabelMany, Runner, RunnerSettings
 from radialog_bench.scoring import ScoredPart, failures_of, not_asked, score_part
@@ -83,10 +82,10 @@ def run_benchmark(
     Raises:
         RadialogError: If data, model or folder cannot be used; ``exit_code`` says which.
     """
-    labeler = open_labeler(config.labeler or default_labeler(config.data), config.chexbert, config.vocabulary)
     adapter = open_model(config)
     try:
         data = load_data(config, adapter)
+        labeler = open_labeler(config.labeler or default_labeler(data.info.source), config.chexbert, config.vocabulary)
         model = model_info(adapter, config)
         folder = output or default_folder(adapter.name, model.fingerprint)
         for notice in (*data.info.notices, *model.notices):
@@ -114,7 +113,7 @@ def _run(
     evaluations: dict[str, EvaluationResult] = {}
     remarks: list[str] = []
     asked = from_log = 0
-    answers: dict[str, Response] = {}
+    answers: Index = {}
     for part in data.parts:
         name = part.evaluation.name
         if part.evaluation.needs_labeler and labeler.label_many is None:

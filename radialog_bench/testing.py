@@ -16,7 +16,7 @@ from typing import Literal
 
 from radialog_bench.adapters.base import Adapter, BenchContext, rendered_messages
 from radialog_bench.chat import Generation, ImageRef, Message, Request, Response
-from radialog_bench.runner import checked_responses
+from radialog_bench.contract import checked_responses
 from radialog_instruct.assets import demo_dir
 from radialog_instruct.errors import ModelError, RadialogError
 from radialog_instruct.records import Terms

@@ -98,6 +98,13 @@ class Completion(Generic[Key]):
     seconds: float = 0.0
 
 
+class _End:
+    """Stands behind the last call."""
+
+
+_END = _End()
+
+
 class ChatServer:
     """A server, and the connections to it.
 
@@ -135,8 +142,12 @@ class ChatServer:
             self.close()
             raise
 
-    def ask(self, calls: Iterable[Call[Key]]) -> Iterator[Completion[Key] | None]:
+    def ask(self, calls: Iterable[Call[Key] | None]) -> Iterator[Completion[Key] | None]:
         """Keep the server busy with ``concurrency`` calls, drawn lazily in the caller's thread.
+
+        Args:
+            calls: The calls. A None says that there is none right now: it is asked again after the next completion,
+                and ends everything when nothing is under way.
 
         Yields:
             Completions as they finish, in any order; None after a second without one.
@@ -150,9 +161,11 @@ class ChatServer:
         fatal: ModelError | None = None
         while True:
             while not exhausted and pending < self._settings.concurrency:
-                call = next(waiting, None)
-                if call is None:
+                call = next(waiting, _END)
+                if isinstance(call, _End):
                     exhausted = True
+                    break
+                if call is None:
                     break
                 future = asyncio.run_coroutine_threadsafe(self._answer(call, results), self._loop)
                 self._running.add(future)

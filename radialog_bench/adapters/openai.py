@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from radialog_bench.adapters.base import Adapter, BenchContext
 from radialog_bench.adapters.content import chat_messages, data_url, with_system
+from radialog_bench.adapters.streaming import Take
 from radialog_bench.chat import Message, Request, Response
 from radialog_instruct.chat_server import Call, ChatServer, Completion, ServerSettings
 from radialog_instruct.errors import DataError, UsageError
@@ -18,6 +19,7 @@ from radialog_instruct.records import Terms
 from radialog_instruct.replay.hosts import check_host
 
 BASE_URL = "http://127.0.0.1:8000/v1"
+_NEVER = object()
 BASE_URL_OPTION = "--model-args base_url"
 
 
@@ -30,7 +32,7 @@ class OpenAIChat(Adapter):
     Args:
         model: Name under which the server knows the model.
         base_url: Address up to and including ``/v1``; by default ``$OPENAI_BASE_URL``, else a server on this machine.
-        concurrency: Requests at a time; a batch holds at most ``--batch-size``.
+        concurrency: Requests at a time; ``--window`` dialogs must have as many to ask.
         timeout: Seconds a request may take.
         retries: Further tries after a request that may succeed later.
         backoff: Seconds before the first of them; it doubles.
@@ -111,13 +113,16 @@ class OpenAIChat(Adapter):
         """Ask; an image that cannot be read fails its own request only."""
         if not self._allowed:
             self._check(Terms.CREDENTIALED)
-        unreadable: list[Response] = []
-        for done in self._server.ask(self._calls(requests, unreadable)):
-            yield from unreadable
-            unreadable.clear()
-            if done is not None:
-                yield _response(done)
-        yield from unreadable
+        for response in self._asked(requests):
+            if response is not None:
+                yield response
+
+    def stream(self, take: Take) -> Iterator[Response | None]:
+        """Ask whenever the server has room; an answer that comes early lets its dialog go on."""
+        if not self._allowed:
+            self._check(Terms.CREDENTIALED)
+        # The iterator never ends by itself: a None says that there is nothing to ask right now.
+        yield from self._asked(iter(take, _NEVER))
 
     def limit_silence(self, seconds: float) -> bool:
         """Give a request up after this long, and try it again."""
@@ -128,12 +133,21 @@ class OpenAIChat(Adapter):
         """Close the connections."""
         self._server.close()
 
-    def _calls(self, requests: list[Request], unreadable: list[Response]) -> Iterator[Call[str]]:
+    def _asked(self, requests: Iterable[Request | None]) -> Iterator[Response | None]:
+        unreadable: list[Response] = []
+        for done in self._server.ask(self._calls(requests, unreadable)):
+            yield from unreadable
+            unreadable.clear()
+            yield _response(done) if done is not None else None
+        yield from unreadable
+
+    def _calls(self, requests: Iterable[Request | None], unreadable: list[Response]) -> Iterator[Call[str] | None]:
         """Make calls when the server has room for them, so that images of waiting requests take no memory."""
         for request in requests:
             try:
-                yield Call(request.id, self._body(request))
+                yield Call(request.id, self._body(request)) if request is not None else None
             except DataError as error:
+                assert request is not None
                 unreadable.append(Response.failure(request.id, "image", str(error)))
 
     def _body(self, request: Request) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from radialog_bench import Adapter, Generation, ImageRef, Message, Request, Response
 from radialog_bench.adapters.base import BenchContext
-from radialog_bench.runner import checked_responses
+from radialog_bench.contract import checked_responses
 from radialog_instruct.assets import demo_dir
 from radialog_instruct.records import Terms
 
