@@ -96,7 +96,7 @@ def test_a_run_through_a_server_scores_and_resumes(tmp_path: Path, capsys: pytes
     assert n == 3 + 3 * 14
     assert len(script.bodies) == n
     assert json.loads((tmp_path / "r" / "results.json").read_text())["evaluations"] == scores
-    assert f"{n} answers were taken from the log, 0 were asked" in capsys.readouterr().err
+    assert "taken from the log, 0 were asked" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("fault", [503, 429, "garbage", "half"])
