@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 from typing import TypeVar
 
 from radialog_bench.adapters.base import Adapter
@@ -24,20 +23,15 @@ def checked_responses(adapter: Adapter, requests: list[Request], timeout: float 
     Args:
         adapter: The adapter.
         requests: The batch.
-        timeout: Longest silence in seconds between two responses, or None without a limit.
+        timeout: Seconds it may be silent; None waits for ever.
 
     Raises:
-        AdapterHungError: If the adapter was silent for longer; what was left open was yielded as failures.
+        AdapterHungError: If it is silent for longer; what it left open was yielded as failures.
         ModelError: If a response has the wrong type, an unknown or repeated id, both text and error or neither, or if
             a request stays without response.
     """
     still_open = dict.fromkeys(request.id for request in requests)
-
-    def answers() -> Iterable[Response]:
-        return adapter.generate(requests)
-
-    in_time = answers if timeout is None else partial(watched, answers, timeout)
-    for response in _checked(adapter.name, in_time, still_open):
+    for response in _checked(adapter.name, lambda: adapter.generate(requests), still_open, timeout):
         if response is None:
             raise _broken(adapter.name, "returned NoneType instead of Response")
         del still_open[response.id]
@@ -46,46 +40,42 @@ def checked_responses(adapter: Adapter, requests: list[Request], timeout: float 
         raise _unanswered(adapter.name, still_open, len(requests))
 
 
-def checked_stream(adapter: StreamingAdapter, take: Take, still_open: Mapping[str, Open]) -> Iterator[Response | None]:
+def checked_stream(
+    adapter: StreamingAdapter, take: Take, still_open: Mapping[str, Open], timeout: float | None = None
+) -> Iterator[Response | None]:
     """Yield an adapter's streamed responses, held to the contract.
 
     Args:
         adapter: The adapter.
         take: Gives it the next request.
         still_open: The requests it has taken, by id; the caller takes out what was answered.
+        timeout: Seconds it may be without an answer; None waits for ever.
 
     Raises:
+        AdapterHungError: As for ``checked_responses``.
         ModelError: As for ``checked_responses``.
     """
-    yield from _checked(adapter.name, lambda: adapter.stream(take), still_open)
+    yield from _checked(adapter.name, lambda: adapter.stream(take), still_open, timeout)
     if still_open:
         raise _unanswered(adapter.name, still_open, len(still_open))
 
 
-def _checked(name: str, answers: _Answers, still_open: Mapping[str, Open]) -> Iterator[Response | None]:
+def _checked(
+    name: str, answers: _Answers, still_open: Mapping[str, Open], timeout: float | None
+) -> Iterator[Response | None]:
     try:
-        for response in answers():
+        for response in answers() if timeout is None else watched(answers, timeout):
             if response is not None:
                 _check(name, response, still_open)
-            yield _storable(response)
+            yield _storable(response) if response is not None else None
     except ModelError:
         raise
     except AdapterHungError as error:
-        yield from [Response.failure(request_id, "timeout", error.what) for request_id in sorted(still_open)]
+        yield from (Response.failure(request_id, "timeout", error.what) for request_id in list(still_open))
         raise
     except Exception as error:  # noqa: BLE001 - third-party code may raise anything; it is counted, never lost
         for request_id in list(still_open):
             yield Response.failure(request_id, "adapter", f"{type(error).__name__}: {error}")
-
-
-def _storable(response: Response | None) -> Response | None:
-    """Return a response that can be written as UTF-8: half of a surrogate pair is no text."""
-    try:
-        (response.text or "").encode() if response is not None else None
-    except UnicodeEncodeError as error:
-        assert response is not None
-        return Response.failure(response.id, "contract", f"the text is not valid Unicode ({error})")
-    return response
 
 
 def _check(name: str, response: object, still_open: Mapping[str, Open]) -> None:
@@ -95,6 +85,15 @@ def _check(name: str, response: object, still_open: Mapping[str, Open]) -> None:
         raise _broken(name, f"answered an unknown or already answered request {response.id!r}")
     if (response.text is None) == (response.error is None) or not isinstance(response.text, str | None):
         raise _broken(name, f"gave {response.id!r} neither a text nor a failure, or both")
+
+
+def _storable(response: Response) -> Response:
+    """Return a response that can be written as UTF-8: half of a surrogate pair is no text."""
+    try:
+        (response.text or "").encode()
+    except UnicodeEncodeError as error:
+        return Response.failure(response.id, "contract", f"the text is not valid Unicode ({error})")
+    return response
 
 
 def _unanswered(name: str, still_open: Mapping[str, Open], asked: int) -> ModelError:

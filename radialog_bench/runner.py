@@ -235,7 +235,7 @@ class Runner:
         """Ask the model, and stop whenever dialogs can go on."""
         if isinstance(self._adapter, StreamingAdapter):
             asked = self.stats.asked
-            for response in checked_stream(self._adapter, self._take, self._open):
+            for response in checked_stream(self._adapter, self._take, self._open, self._settings.timeout):
                 if response is not None:
                     self._answered(response)
                 self._log.settle()

@@ -10,6 +10,7 @@ import os
 import queue
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import NoReturn, TypeVar
 
@@ -30,32 +31,40 @@ class AdapterHungError(RadialogError):
 def watched(make: Callable[[], Iterable[Item]], seconds: float) -> Iterator[Item]:
     """Yield what an iterable yields, drawn from it in a thread of its own.
 
+    The two threads take turns: while an item is waited for the caller does nothing, and while the caller works nothing
+    is drawn. So an iterable that calls back into its caller is as safe as without a watch.
+
     Args:
         make: Makes the iterable, in the thread.
-        seconds: Longest silence between two items.
+        seconds: Longest time to wait for an item; a None is passed on, but is no sign of life.
 
     Raises:
         AdapterHungError: After ``seconds`` without an item; the thread is left behind.
     """
     results: queue.SimpleQueue[Item | _End] = queue.SimpleQueue()
-    dropped = threading.Event()
+    turn, dropped = threading.Semaphore(0), threading.Event()
 
     def draw() -> None:
         try:
+            turn.acquire()
             for item in make():
+                results.put(item)
+                turn.acquire()
                 if dropped.is_set():
                     return
-                results.put(item)
         except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
             results.put(_End(error))
         else:
             results.put(_End(None))
 
     threading.Thread(target=draw, name="watched-adapter", daemon=True).start()
+    waited = 0.0
     try:
         while True:
+            turn.release()
+            start = time.monotonic()
             try:
-                item = results.get(timeout=seconds)
+                item = results.get(timeout=max(seconds - waited, 0.0))
             except queue.Empty:
                 _hung.set()
                 what = f"the adapter gave no answer within {seconds:g} s"
@@ -65,9 +74,11 @@ def watched(make: Callable[[], Iterable[Item]], seconds: float) -> Iterator[Item
                 if item.error is not None:
                     raise item.error
                 return
+            waited = waited + time.monotonic() - start if item is None else 0.0
             yield item
     finally:
         dropped.set()
+        turn.release()
 
 
 class _End:

@@ -11,7 +11,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -98,6 +98,13 @@ class Completion(Generic[Key]):
     seconds: float = 0.0
 
 
+class _End:
+    """Stands behind the last call."""
+
+
+_END = _End()
+
+
 class ChatServer:
     """A server, and the connections to it.
 
@@ -135,8 +142,12 @@ class ChatServer:
             self.close()
             raise
 
-    def ask(self, calls: Iterable[Call[Key]]) -> Iterator[Completion[Key] | None]:
+    def ask(self, calls: Iterable[Call[Key] | None]) -> Iterator[Completion[Key] | None]:
         """Keep the server busy with ``concurrency`` calls, drawn lazily in the caller's thread.
+
+        Args:
+            calls: The calls. A None says that there is none right now: it is asked again after the next completion,
+                and ends everything when nothing is under way.
 
         Yields:
             Completions as they finish, in any order; None after a second without one.
@@ -144,28 +155,16 @@ class ChatServer:
         Raises:
             ModelError: If the server went away or refuses every request; what was under way was yielded before.
         """
-        waiting = iter(calls)
-        yield from self.stream(lambda: next(waiting, None))
-
-    def stream(self, draw: Callable[[], Call[Key] | None]) -> Iterator[Completion[Key] | None]:
-        """Keep the server busy with calls that completions may bring forth.
-
-        Args:
-            draw: Gives the next call, or None while there is none. The stream ends when there is none and nothing is
-                under way.
-
-        Yields:
-            Completions as they finish, in any order; None after a second without one.
-
-        Raises:
-            ModelError: As for ``ask``.
-        """
         results: queue.Queue[Completion[Key] | ModelError] = queue.Queue()
-        pending = 0
+        waiting = iter(calls)
+        pending, exhausted = 0, False
         fatal: ModelError | None = None
         while True:
-            while fatal is None and pending < self._settings.concurrency:
-                call = draw()
+            while not exhausted and pending < self._settings.concurrency:
+                call = next(waiting, _END)
+                if isinstance(call, _End):
+                    exhausted = True
+                    break
                 if call is None:
                     break
                 future = asyncio.run_coroutine_threadsafe(self._answer(call, results), self._loop)
@@ -184,7 +183,7 @@ class ChatServer:
             pending -= 1
             if isinstance(result, ModelError):
                 # No further request, but what is under way may still be answered, and an answer is never thrown away.
-                fatal = fatal or result
+                fatal, exhausted = fatal or result, True
                 continue
             yield result
 

@@ -19,6 +19,7 @@ from radialog_instruct.records import Terms
 from radialog_instruct.replay.hosts import check_host
 
 BASE_URL = "http://127.0.0.1:8000/v1"
+_NEVER = object()
 BASE_URL_OPTION = "--model-args base_url"
 
 
@@ -31,7 +32,7 @@ class OpenAIChat(Adapter):
     Args:
         model: Name under which the server knows the model.
         base_url: Address up to and including ``/v1``; by default ``$OPENAI_BASE_URL``, else a server on this machine.
-        concurrency: Requests at a time.
+        concurrency: Requests at a time; ``--window`` dialogs must have as many to ask.
         timeout: Seconds a request may take.
         retries: Further tries after a request that may succeed later.
         backoff: Seconds before the first of them; it doubles.
@@ -110,29 +111,18 @@ class OpenAIChat(Adapter):
 
     def generate(self, requests: list[Request]) -> Iterable[Response]:
         """Ask; an image that cannot be read fails its own request only."""
-        waiting = iter(requests)
-        yield from (response for response in self.stream(lambda: next(waiting, None)) if response is not None)
-
-    def stream(self, take: Take) -> Iterator[Response | None]:
-        """Keep the server busy: each answer lets its dialog go on, and the next question is sent at once."""
         if not self._allowed:
             self._check(Terms.CREDENTIALED)
-        unreadable: list[Response] = []
+        for response in self._asked(requests):
+            if response is not None:
+                yield response
 
-        def draw() -> Call[str] | None:
-            # Made when the server has room for it, so that images of waiting requests take no memory.
-            while (request := take()) is not None:
-                try:
-                    return Call(request.id, self._body(request))
-                except DataError as error:
-                    unreadable.append(Response.failure(request.id, "image", str(error)))
-            return None
-
-        for done in self._server.stream(draw):
-            yield from unreadable
-            unreadable.clear()
-            yield None if done is None else _response(done)
-        yield from unreadable
+    def stream(self, take: Take) -> Iterator[Response | None]:
+        """Ask whenever the server has room; an answer that comes early lets its dialog go on."""
+        if not self._allowed:
+            self._check(Terms.CREDENTIALED)
+        # The iterator never ends by itself: a None says that there is nothing to ask right now.
+        yield from self._asked(iter(take, _NEVER))
 
     def limit_silence(self, seconds: float) -> bool:
         """Give a request up after this long, and try it again."""
@@ -142,6 +132,23 @@ class OpenAIChat(Adapter):
     def close(self) -> None:
         """Close the connections."""
         self._server.close()
+
+    def _asked(self, requests: Iterable[Request | None]) -> Iterator[Response | None]:
+        unreadable: list[Response] = []
+        for done in self._server.ask(self._calls(requests, unreadable)):
+            yield from unreadable
+            unreadable.clear()
+            yield _response(done) if done is not None else None
+        yield from unreadable
+
+    def _calls(self, requests: Iterable[Request | None], unreadable: list[Response]) -> Iterator[Call[str] | None]:
+        """Make calls when the server has room for them, so that images of waiting requests take no memory."""
+        for request in requests:
+            try:
+                yield Call(request.id, self._body(request)) if request is not None else None
+            except DataError as error:
+                assert request is not None
+                unreadable.append(Response.failure(request.id, "image", str(error)))
 
     def _body(self, request: Request) -> dict[str, Any]:
         images = [self._image(data_url(image.path, self._max_side)) for image in request.images]

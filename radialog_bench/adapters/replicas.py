@@ -8,10 +8,12 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from radialog_bench.adapters.base import Adapter, BenchContext
 from radialog_bench.adapters.registry import load_adapter
+from radialog_bench.adapters.streaming import Take
 from radialog_bench.chat import FailureKind, Message, Request, Response
 from radialog_instruct.errors import ModelError, RadialogError, UsageError, missing_extra
 
@@ -102,16 +104,34 @@ class ReplicatedAdapter(Adapter):
         Raises:
             ModelError: If an adapter breaks its contract, or a replica cannot be replaced.
         """
+        left = deque(requests)
+        size = min(self._batch_size, max(1, -(-len(requests) // len(self._replicas))))
+        for response in self._served(lambda: left.popleft() if left else None, size):
+            if response is not None:
+                yield response
+
+    def stream(self, take: Take) -> Iterator[Response | None]:
+        """Give each copy its next batch as soon as it is free.
+
+        Raises:
+            ModelError: As for ``generate``.
+        """
+        yield from self._served(take, self._batch_size)
+
+    def _served(self, take: Take, size: int) -> Iterator[Response | None]:
         import ray
 
-        size = min(self._batch_size, max(1, -(-len(requests) // len(self._replicas))))
-        waiting = deque(_Batch(requests[start : start + size]) for start in range(0, len(requests), size))
-        while waiting or any(replica.batch for replica in self._replicas):
+        waiting: deque[_Batch] = deque()
+        while True:
             for replica in self._replicas:
-                if replica.batch is None and waiting:
-                    replica.start(waiting.popleft())
+                if replica.batch is None and (batch := waiting.popleft() if waiting else _next_batch(take, size)):
+                    replica.start(batch)
             busy = {replica.stream: replica for replica in self._replicas if replica.batch}
+            if not busy:
+                return
             ready, _ = ray.wait(list(busy), num_returns=1, timeout=_LOOK, fetch_local=False)
+            if not ready:
+                yield None
             for stream in ready:
                 yield from self._drawn(busy[stream], waiting)
             for replica in busy.values():
@@ -261,6 +281,11 @@ class _Batch:
     def __init__(self, requests: list[Request], lost: int = 0) -> None:
         self.left = {request.id: request for request in requests}
         self.lost = lost
+
+
+def _next_batch(take: Take, size: int) -> _Batch | None:
+    requests = list(islice(iter(take, None), size))
+    return _Batch(requests) if requests else None
 
 
 @dataclass(eq=False)

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,34 @@ def test_the_watch_passes_items_and_errors_on() -> None:
     assert list(watched(lambda: range(3), 5)) == [0, 1, 2]
     with pytest.raises(ZeroDivisionError):
         list(watched(lambda: (1 // n for n in (1, 0)), 5))
+
+
+def test_a_none_is_no_sign_of_life() -> None:
+    def nothing_comes() -> Iterator[int | None]:
+        yield 1
+        while True:
+            time.sleep(0.05)
+            yield None
+
+    got: list[int | None] = []
+    with pytest.raises(AdapterHungError):
+        got.extend(iter(watched(nothing_comes, 0.3)))
+    items = watched(nothing_comes, 0.3)
+    assert next(items) == 1
+    assert next(items) is None
+
+
+def test_nothing_is_drawn_while_the_caller_works() -> None:
+    drawn: list[int] = []
+
+    def numbers() -> Iterator[int]:
+        for n in range(3):
+            drawn.append(n)
+            yield n
+
+    for n in watched(numbers, 5):
+        time.sleep(0.05)
+        assert drawn == list(range(n + 1))
 
 
 def test_a_watched_adapter_that_is_slow_but_alive_is_left_alone() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,50 @@ def test_many_requests_are_under_way_at_once_and_each_gets_its_own_answer() -> N
         adapter.close()
     assert {name: response.text for name, response in got.items()} == {str(n): f"question {n}" for n in range(20)}
     assert 4 <= script.most_running <= 8
+
+
+def test_a_stream_asks_what_answers_bring_and_fails_unreadable_images_alone() -> None:
+    script = Script(answer=echo, delay=0.02)
+    asked = [request(str(n), f"q{n}", image=Path("none.png") if n == 3 else IMAGES[0]) for n in range(6)]
+    later = [request("later", "q")]
+    queue = asked[::-1]
+    with serving(script) as url:
+        adapter = opened(url, concurrency=4)
+        got: dict[str, str | None] = {}
+        for response in adapter.stream(lambda: queue.pop() if queue else None):
+            if response is not None:
+                got[response.id] = response.text
+            if len(got) >= 5 and later:
+                queue.append(later.pop())
+        adapter.close()
+    assert got == {str(n): f"q{n}" for n in (0, 1, 2, 4, 5)} | {"3": None, "later": "q"}
+
+
+def test_a_run_through_a_server_scores_and_resumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from radialog_bench.cli import app
+    from radialog_instruct.terminal import run_app
+
+    script = Script(answer=lambda messages: "The lungs are clear.")
+    with serving(script) as url:
+        common = [
+            "run",
+            "-m",
+            f"openai:{MODEL}",
+            "-e",
+            "report_generation,findings_qa",
+            "--limit",
+            "3",
+            "--timeout",
+            "30",
+        ]
+        command = [*common, "--bootstrap", "0", "-o", str(tmp_path / "r"), "--model-args", f"base_url={url}"]
+        assert run_app(app, "radialog-bench", command) == 0, capsys.readouterr().err
+        n, scores = len(script.bodies), json.loads((tmp_path / "r" / "results.json").read_text())["evaluations"]
+        assert run_app(app, "radialog-bench", [*command, "--model-args", "concurrency=2"]) == 0
+    assert n == 3 + 3 * 14
+    assert len(script.bodies) == n
+    assert json.loads((tmp_path / "r" / "results.json").read_text())["evaluations"] == scores
+    assert "taken from the log, 0 were asked" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("fault", [503, 429, "garbage", "half"])

@@ -104,6 +104,15 @@ def test_requests_are_spread_and_answers_come_back(copies: Any) -> None:
 
 
 @with_ray
+def test_a_stream_keeps_the_copies_busy(copies: Any) -> None:
+    adapter = copies()
+    adapter.prepare(context())
+    queue = [request(str(n), f"slow {n}") for n in range(7)]
+    got = [response for response in adapter.stream(lambda: queue.pop() if queue else None) if response is not None]
+    assert {response.id for response in got} == {str(n) for n in range(7)}
+
+
+@with_ray
 @pytest.mark.parametrize("how", ["dies", "hangs"])
 def test_a_lost_copy_is_replaced_and_its_requests_are_asked_again(copies: Any, tmp_path: Path, how: str) -> None:
     adapter = copies(once=str(tmp_path))

@@ -140,6 +140,14 @@ def test_a_program_keeps_the_contract(tmp_path: Path) -> None:
     assert report.passed, str(report)
 
 
+def test_the_example_is_a_whole_program() -> None:
+    example = Path(__file__).parents[3] / "examples" / "answer_lines.py"
+    adapter = load_adapter(f"script:{shlex.join([sys.executable, str(example)])}")
+    got = answers(adapter, [request("a"), request("b", "From what view?")])
+    adapter.close()
+    assert (got["a"].text, got["b"].text) == ("The lungs are clear (1 image).", "PA")
+
+
 @pytest.mark.parametrize(
     ("spec", "arguments", "kind", "message"),
     [
