@@ -1,0 +1,99 @@
+"""What all pages share: templates, style, script, number formats, and the content security policy.
+
+A page is one file: style and script stand in it and are allowed by their hashes alone, so that nothing a model has
+answered could run even if it were not escaped.
+"""
+
+from __future__ import annotations
+
+import math
+from base64 import b64encode
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from radialog_instruct.assets import templates_dir
+from radialog_instruct.files import replacing
+
+NO_NUMBER = "n/a"
+SHADES = 10
+"""Steps of a heat table's colour."""
+
+
+def write_page(path: Path, template: str, **values: Any) -> Path:
+    """Render a template of ``templates/html`` into a self-contained page.
+
+    Args:
+        path: The page's file.
+        template: The template's file name.
+        values: What the template shows.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        UsageError: If the page cannot be written.
+    """
+    environment, assets = _environment()
+    page = environment.get_template(template).render(**assets, **values)
+    with replacing(path) as temporary:
+        # A model's answer may hold half a surrogate pair, which no encoding can write.
+        temporary.write_text(page, encoding="utf-8", errors="replace")
+    return path
+
+
+def number(value: float | int | str | None, digits: int = 3) -> str:
+    """Format a score; a missing or undefined one reads ``n/a``."""
+    if isinstance(value, float):
+        return f"{value:.{digits}f}" if math.isfinite(value) else NO_NUMBER
+    return NO_NUMBER if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def finite(value: object) -> bool:
+    """Tell whether a value can be drawn."""
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def shade(cell: object, row: tuple[object, ...]) -> int:
+    """Return a heat cell's shade, 0 to ``SHADES``: its share of the row's counts, whose first cell is a name."""
+    counts = [value for value in row[1:] if isinstance(value, int)]
+    total = sum(counts)
+    return math.ceil(SHADES * cell / total) if isinstance(cell, int) and total else 0
+
+
+def title(name: str) -> str:
+    """Turn a key into a heading: ``findings_qa`` -> ``Findings QA``."""
+    words = name.replace("_", " ")
+    for short in ("qa", "ce", "f1"):
+        words = " ".join(word.upper() if word == short else word for word in words.split(" "))
+    return words.replace("rad restruct", "Rad-ReStruct") if "restruct" in words else words[:1].upper() + words[1:]
+
+
+@cache
+def _environment() -> tuple[Environment, dict[str, Markup]]:
+    folder = templates_dir() / "html"
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=number, title_of=title)
+    environment.globals.update(shade=shade)
+    environment.tests["finite"] = finite
+    style, script = ((folder / name).read_text(encoding="utf-8") for name in ("bench.css", "bench.js"))
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    # Both files are the distribution's own; everything else a page shows is escaped.
+    return environment, {"style": Markup(style), "script": Markup(script), "policy": Markup(policy)}  # noqa: S704
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
