@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from radialog_bench.commands.leaderboard import leaderboard
 from radialog_instruct.errors import ExitCode, UsageError
 from radialog_instruct.terminal import run_app
 
@@ -154,6 +155,9 @@ def report(
     from radialog_bench.report import write_report
 
     print(write_report(folder, include_text=include_text))
+
+
+app.command()(leaderboard)
 
 
 def run_config(**values: Any) -> RunConfig:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from radialog_bench.results import EvaluationResult
+from collections.abc import Mapping
+
+from radialog_bench.results import MetricResult
 
 HEADLINES: dict[str, tuple[str, ...]] = {
     "report_generation": ("ce_macro_f1", "bleu4"),
@@ -15,8 +17,8 @@ HEADLINES: dict[str, tuple[str, ...]] = {
 """Evaluation -> its metrics of the paper's tables, the first that has a value is taken."""
 
 
-def headline(result: EvaluationResult) -> str | None:
+def headline_of(evaluation: str, metrics: Mapping[str, MetricResult]) -> str | None:
     """Return the name of an evaluation's headline metric; None if it has no metric at all."""
-    wanted = [name for name in HEADLINES.get(result.evaluation, ()) if name in result.metrics]
-    with_value = [name for name in (*wanted, *result.metrics) if result.metrics[name].value is not None]
-    return next(iter((*with_value, *wanted, *result.metrics)), None)
+    wanted = [name for name in HEADLINES.get(evaluation, ()) if name in metrics]
+    with_value = [name for name in (*wanted, *metrics) if metrics[name].value is not None]
+    return next(iter((*with_value, *wanted, *metrics)), None)

@@ -7,13 +7,13 @@ out unless the user asks for them.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from radialog_bench.privacy import without_folders
 from radialog_bench.report.folder import RunFolder, open_run
-from radialog_bench.report.headlines import headline
+from radialog_bench.report.headlines import headline_of
 from radialog_bench.report.pictures import Pictures
 from radialog_bench.report.samples import SampleList, list_samples
 from radialog_bench.report.site import title, write_page
@@ -66,14 +66,14 @@ def write_report(folder: Path, *, include_text: bool = False) -> Path:
         failures=any(part.samples.failures for part in parts),
         speed=None,
         settings=_settings(run),
-        command=shlex.join(_without_folders(run.run.command)),
+        command=shlex.join(without_folders(run.run.command)),
     )
 
 
 def _part(run: RunFolder, result: EvaluationResult, pictures: Pictures, private: bool) -> _Part:
     records = run.samples(result.evaluation)
     samples = list_samples(result.evaluation, records, pictures, private=private, higher_is_better=True)
-    first = headline(result)
+    first = headline_of(result.evaluation, result.metrics)
     # results.json has its keys sorted; what the eye looks for stands first.
     ordered = dict(sorted(result.metrics.items(), key=lambda item: item[0] != first))
     return _Part(
@@ -90,7 +90,7 @@ def _part(run: RunFolder, result: EvaluationResult, pictures: Pictures, private:
 def _settings(run: RunFolder) -> dict[str, str]:
     """Return the settings of a run that are not at nothing, as text."""
     shown = {name: value for name, value in run.run.config.items() if value not in (None, {}, [], False)}
-    return {name: _text(value) for name, value in shown.items()}
+    return {name: _text(value) for name, value in without_folders(shown).items()}
 
 
 def _text(value: Any) -> str:
@@ -98,16 +98,4 @@ def _text(value: Any) -> str:
         return ", ".join(f"{name}={_text(each)}" for name, each in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(_text(each) for each in value)
-    return _without_folders([str(value)])[0]
-
-
-def _without_folders(words: Iterable[str]) -> list[str]:
-    # Folder names of this machine are nobody's business on a page that is passed on.
-    return [_shorten(word) for word in words]
-
-
-def _shorten(word: str) -> str:
-    key, equals, value = word.partition("=")
-    if equals and value.startswith("/"):
-        return f"{key}={Path(value).name}"
-    return Path(word).name if word.startswith("/") else word
+    return str(value)

@@ -1,0 +1,1 @@
+"""Commands of ``radialog-bench`` that stand in modules of their own."""
