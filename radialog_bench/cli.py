@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from radialog_bench.commands.compare import compare
 from radialog_bench.commands.leaderboard import leaderboard
 from radialog_instruct.errors import ExitCode, UsageError
 from radialog_instruct.terminal import run_app
@@ -169,6 +170,7 @@ def report(
     print(write_report(folder, include_text=include_text))
 
 
+app.command()(compare)
 app.command()(leaderboard)
 
 

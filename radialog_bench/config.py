@@ -29,6 +29,10 @@ class RunConfig(BaseModel):
     split: Literal["train", "validation", "test", "all"] = "test"
     limit: int | None = Field(default=None, ge=1)
     """Only the first samples of each evaluation."""
+    sample_ids: tuple[str, ...] | None = None
+    """Only these samples; an evaluation without one is left out."""
+    shard: str | None = None
+    """Only the patients of part i of n, as ``i/n``."""
     limit_to_images: bool = False
     """Leave out samples whose image is missing or unreadable, and count them."""
     labeler: str | None = None
@@ -57,6 +61,11 @@ class RunConfig(BaseModel):
         """Return the settings that change what is asked or how it is scored."""
         free = {"batch_size", "window", "include_text", "root", "reports", "chexbert", "vocabulary"}
         return self.model_dump(mode="json", exclude=free)
+
+    def paths(self) -> dict[str, str]:
+        """Return where data and checkpoints lie, by the name of the flag."""
+        found = {name: getattr(self, name) for name in ("root", "reports", "chexbert", "vocabulary")}
+        return {name: str(path.resolve()) for name, path in found.items() if path is not None}
 
     def options(self) -> Options:
         """Return the switches of the evaluations."""

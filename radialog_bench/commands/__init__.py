@@ -1,1 +1,1 @@
-"""Commands of ``radialog-bench`` that stand in modules of their own."""
+"""Commands of ``radialog-bench``, a module each."""

@@ -31,6 +31,8 @@ class EntryEvaluation(_Record):
     """The scores of one evaluation."""
 
     version: int
+    headline: str
+    """The metric that stands for the evaluation where there is room for one."""
     n: Count
     n_studies: Count
     n_scored: Count
@@ -126,6 +128,7 @@ def read_entry(path: Path) -> LeaderboardEntry:
 def _evaluation(result: EvaluationResult) -> EntryEvaluation:
     return EntryEvaluation(
         version=result.version,
+        headline=result.headline,
         n=result.n,
         n_studies=result.n_studies,
         n_scored=result.n_scored,

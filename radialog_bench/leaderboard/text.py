@@ -85,7 +85,7 @@ def _markdown_runs(board: Board) -> Iterator[str]:
 def _run_lines(board: Board) -> Iterator[str]:
     for name, entry in zip(run_names(board.runs), board.runs, strict=True):
         for evaluation, part in entry.evaluations.items():
-            first = headline_of(evaluation, part.metrics)
+            first = headline_of(part.headline, part.metrics)
             if first is not None:
                 metric = part.metrics[first]
                 ends = f" [{number(metric.ci95[0])}, {number(metric.ci95[1])}]" if metric.ci95 else ""

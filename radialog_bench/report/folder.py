@@ -1,20 +1,17 @@
-"""Reads a run folder for its pages."""
+"""A finished run with its samples, as pages read it."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from radialog_bench.results import RunInfo, RunResults, SampleRecord
+from radialog_bench.stored import load_run
 from radialog_instruct.errors import DataError
 from radialog_instruct.records import Terms
-
-Kind = TypeVar("Kind", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class RunFolder:
         path = self.path / "samples" / f"{evaluation}.jsonl"
         if not path.is_file():
             return
-        with path.open(encoding="utf-8") as lines:
+        with path.open(encoding="utf-8", errors="replace") as lines:
             for number, line in enumerate(lines, start=1):
                 try:
                     yield SampleRecord.model_validate_json(line)
@@ -61,18 +58,5 @@ def open_run(path: Path) -> RunFolder:
     Raises:
         DataError: If it holds no finished run of this version.
     """
-    return RunFolder(path, read_json(path / "run.json", RunInfo), read_json(path / "results.json", RunResults))
-
-
-def read_json(path: Path, kind: type[Kind]) -> Kind:
-    """Read one JSON file of a run.
-
-    Raises:
-        DataError: If it is missing or not of this version.
-    """
-    try:
-        return kind.model_validate_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError("no finished run here", where=str(path), mend="run radialog-bench run first") from error
-    except (ValidationError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError("not a run of this version", where=str(path), mend="run the benchmark again") from error
+    stored = load_run(path)
+    return RunFolder(path, stored.info, stored.results)

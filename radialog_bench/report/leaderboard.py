@@ -32,7 +32,7 @@ def write_leaderboard(board: Board, path: Path) -> Path:
             "entry": entry,
             "outside": board.outside.get(name),
             "parts": [
-                {"title": title(evaluation), "part": part, "headline": headline_of(evaluation, part.metrics)}
+                {"title": title(evaluation), "part": part, "headline": headline_of(part.headline, part.metrics)}
                 for evaluation, part in entry.evaluations.items()
             ],
         }

@@ -15,7 +15,7 @@ from radialog_bench.privacy import without_folders
 from radialog_bench.report.folder import RunFolder, open_run
 from radialog_bench.report.headlines import headline_of
 from radialog_bench.report.pictures import Pictures
-from radialog_bench.report.samples import SampleList, list_samples
+from radialog_bench.report.samples import FOLDED_TURNS, SampleList, list_samples
 from radialog_bench.report.site import title, write_page
 from radialog_bench.results import EvaluationResult, MetricResult
 
@@ -64,7 +64,8 @@ def write_report(folder: Path, *, include_text: bool = False) -> Path:
         pictures=pictures.shown(),
         private=private,
         failures=any(part.samples.failures for part in parts),
-        speed=None,
+        folded_turns=FOLDED_TURNS,
+        speed=getattr(run.run, "speed", {}),
         settings=_settings(run),
         command=shlex.join(without_folders(run.run.command)),
     )
@@ -73,7 +74,7 @@ def write_report(folder: Path, *, include_text: bool = False) -> Path:
 def _part(run: RunFolder, result: EvaluationResult, pictures: Pictures, private: bool) -> _Part:
     records = run.samples(result.evaluation)
     samples = list_samples(result.evaluation, records, pictures, private=private, higher_is_better=True)
-    first = headline_of(result.evaluation, result.metrics)
+    first = headline_of(result.headline, result.metrics)
     # results.json has its keys sorted; what the eye looks for stands first.
     ordered = dict(sorted(result.metrics.items(), key=lambda item: item[0] != first))
     return _Part(

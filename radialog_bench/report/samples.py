@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from radialog_bench.report.differences import (
@@ -23,11 +23,14 @@ MAX_SAMPLES = 100
 """Samples shown of one evaluation; the rest is in the run folder."""
 MAX_TURNS = 80
 """Turns shown of one dialog."""
+FOLDED_TURNS = 6
+"""A dialog with more turns before its last answer shows the first two and folds the others."""
 MAX_TEXT = 4000
 """Characters shown of one text."""
 MAX_FAILURES = 50
 """Failed samples listed of one kind."""
-_PER_SAMPLE = ("ce_samples_f1", "accuracy")
+DIFFERENCES = "findings that differ"
+_PER_SAMPLE = ("corrected_ce_samples_f1", "ce_samples_f1", "accuracy")
 """Per-sample scores that say most about a sample; elsewhere its first score does."""
 
 
@@ -55,7 +58,7 @@ class SampleView:
         answer: The scored answer in pieces; None when the sample failed.
         reference: The reference in pieces.
         findings: The findings that differ, or None where answers name none.
-        words: The texts compared word by word, or None.
+        words: What is compared word by word, and the words.
     """
 
     anchor: str
@@ -69,7 +72,7 @@ class SampleView:
     answer: list[Piece] | None = None
     reference: list[Piece] = field(default_factory=list)
     findings: FindingsDifference | None = None
-    words: list[Word] | None = None
+    words: tuple[tuple[str, list[Word]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class SampleList:
     Attributes:
         shown: Worst first.
         n: How many there are in all.
-        order: The score they are ordered by, or None where samples have none.
+        order: What they are ordered by, or None where nothing tells them apart.
         failures: By kind.
         findings: Findings that some shown answer has added or missed.
     """
@@ -127,7 +130,11 @@ def list_samples(
 
     def badness(record: SampleRecord) -> tuple[int, float]:
         score = _score(record, order)
-        return (0, 0.0) if record.error else (2, 0.0) if score is None else (1, sign * score)
+        if order is None:
+            score, direction = _differences(record), -1
+        else:
+            direction = sign
+        return (0, 0.0) if record.error else (2, 0.0) if score is None else (1, direction * score)
 
     chosen = _choose(sorted(everything, key=badness))
     shown = tuple(
@@ -136,7 +143,7 @@ def list_samples(
     )
     named = Counter(name for view in shown if view.findings for name in (*view.findings.added, *view.findings.missed))
     failures = _failures(everything, {view.record.id: view.anchor for view in shown}, private)
-    return SampleList(shown, len(everything), order, failures, tuple(sorted(named)))
+    return SampleList(shown, len(everything), order or (DIFFERENCES if named else None), failures, tuple(sorted(named)))
 
 
 def _order(records: Sequence[SampleRecord]) -> str | None:
@@ -147,6 +154,11 @@ def _order(records: Sequence[SampleRecord]) -> str | None:
 def _score(record: SampleRecord, order: str | None) -> float | None:
     score = record.scores.get(order) if order else None
     return score if score is not None and math.isfinite(score) else None
+
+
+def _differences(record: SampleRecord) -> float | None:
+    findings = compare_findings(record.parsed, record.reference_parsed)
+    return None if findings is None else float(len(findings.added) + len(findings.missed))
 
 
 def _choose(worst_first: list[SampleRecord]) -> list[SampleRecord]:
@@ -166,7 +178,9 @@ def _view(
     if private:
         return SampleView(anchor, name, rank, record, None, score)
     answer, reference = record.prediction, record.reference
-    earlier = record.dialog[:-1] if answer is not None else record.dialog
+    last = record.dialog[-1] if record.dialog else {}
+    answered = answer is not None and last.get("role") == "assistant" and last.get("content") == answer
+    earlier = record.dialog[:-1] if answered else record.dialog
     findings = compare_findings(record.parsed, record.reference_parsed)
     shown_reference = cut(reference)
     return SampleView(
@@ -181,8 +195,22 @@ def _view(
         answer=None if answer is None else mark_answer(cut(answer), findings) if findings else [Piece(cut(answer))],
         reference=mark_reference(shown_reference, findings) if findings else [Piece(shown_reference)],
         findings=findings,
-        words=compare_words(shown_reference, cut(answer)) if answer else None,
+        words=tuple(_words(record)),
     )
+
+
+def _words(record: SampleRecord) -> Iterator[tuple[str, list[Word]]]:
+    # A list of findings or a view is no wording; only where texts are scored as texts is their difference of interest.
+    if not any(name.endswith("rouge_l") for name in record.scores):
+        return
+    draft, corrected = record.parts.get("draft"), record.parts.get("corrected")
+    pairs = [("From reference to answer", record.reference, record.prediction)]
+    if draft and corrected and draft != corrected:
+        pairs.append(("From draft to corrected report", draft, corrected))
+    for title, old, new in pairs:
+        words = compare_words(cut(old), cut(new)) if new else None
+        if words is not None:
+            yield title, words
 
 
 def cut(text: str) -> str:
