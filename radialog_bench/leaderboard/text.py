@@ -10,7 +10,7 @@ from rich.table import Table
 from radialog_bench.leaderboard.board import Board, BoardCell, BoardRow, BoardTable, run_names
 from radialog_bench.reference import Column
 from radialog_bench.report.headlines import headline_of
-from radialog_bench.report.site import number, title
+from radialog_bench.report.site import in_order, number, title
 
 DASH = "\N{EN DASH}"
 
@@ -84,7 +84,8 @@ def _markdown_runs(board: Board) -> Iterator[str]:
 
 def _run_lines(board: Board) -> Iterator[str]:
     for name, entry in zip(run_names(board.runs), board.runs, strict=True):
-        for evaluation, part in entry.evaluations.items():
+        for evaluation in in_order(entry.evaluations):
+            part = entry.evaluations[evaluation]
             first = headline_of(part.headline, part.metrics)
             if first is not None:
                 metric = part.metrics[first]

@@ -10,7 +10,7 @@ from radialog_bench.leaderboard.board import Board, run_names
 from radialog_bench.leaderboard.text import cell_text
 from radialog_bench.reference import Column
 from radialog_bench.report.headlines import headline_of
-from radialog_bench.report.site import title, write_page
+from radialog_bench.report.site import in_order, title, write_page
 
 
 def write_leaderboard(board: Board, path: Path) -> Path:
@@ -32,8 +32,8 @@ def write_leaderboard(board: Board, path: Path) -> Path:
             "entry": entry,
             "outside": board.outside.get(name),
             "parts": [
-                {"title": title(evaluation), "part": part, "headline": headline_of(part.headline, part.metrics)}
-                for evaluation, part in entry.evaluations.items()
+                {"title": title(name), "part": part, "headline": headline_of(part.headline, part.metrics)}
+                for name, part in ((name, entry.evaluations[name]) for name in in_order(entry.evaluations))
             ],
         }
         for name, entry in zip(run_names(board.runs), board.runs, strict=True)

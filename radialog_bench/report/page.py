@@ -16,7 +16,7 @@ from radialog_bench.report.folder import RunFolder, open_run
 from radialog_bench.report.headlines import headline_of
 from radialog_bench.report.pictures import Pictures
 from radialog_bench.report.samples import FOLDED_TURNS, SampleList, list_samples
-from radialog_bench.report.site import title, write_page
+from radialog_bench.report.site import in_order, title, write_page
 from radialog_bench.results import EvaluationResult, MetricResult
 
 REPORT = "report.html"
@@ -52,7 +52,7 @@ def write_report(folder: Path, *, include_text: bool = False) -> Path:
     run = open_run(folder)
     private = run.credentialed and not include_text
     pictures = Pictures()
-    parts = [_part(run, result, pictures, private) for result in run.results.evaluations.values()]
+    parts = [_part(run, run.results.evaluations[name], pictures, private) for name in in_order(run.results.evaluations)]
     return write_page(
         folder / REPORT,
         "report.html.jinja",

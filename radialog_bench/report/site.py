@@ -7,7 +7,9 @@ answered could run even if it were not escaped.
 from __future__ import annotations
 
 import math
+import re
 from base64 import b64encode
+from collections.abc import Iterable, Mapping
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -16,10 +18,26 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from radialog_bench.evaluations import EVALUATION_NAMES
+from radialog_bench.results import MetricResult
 from radialog_instruct.assets import templates_dir
 from radialog_instruct.files import replacing
 
 NO_NUMBER = "n/a"
+STAGES = ("initial", "corrected", "binary", "complete", "official", "clean")
+"""Beginnings of metric names that belong together in a table."""
+_SPELLINGS = {
+    "qa": "QA",
+    "ce": "CE",
+    "ce5": "CE-5",
+    "f1": "F1",
+    "rad restruct": "Rad-ReStruct",
+    r"bleu(\d)": r"BLEU-\1",
+    "rouge l": "ROUGE-L",
+    "meteor": "METEOR",
+    "bertscore": "BERTScore",
+    "delta": "\N{GREEK CAPITAL LETTER DELTA}",
+}
 SHADES = 10
 """Steps of a heat table's colour."""
 
@@ -66,11 +84,17 @@ def shade(cell: object, row: tuple[object, ...]) -> int:
 
 
 def title(name: str) -> str:
-    """Turn a key into a heading: ``findings_qa`` -> ``Findings QA``."""
-    words = name.replace("_", " ")
-    for short in ("qa", "ce", "f1"):
-        words = " ".join(word.upper() if word == short else word for word in words.split(" "))
-    return words.replace("rad restruct", "Rad-ReStruct") if "restruct" in words else words[:1].upper() + words[1:]
+    """Turn a key into a heading: ``findings_qa`` -> ``Findings QA``, ``initial_bleu4`` -> ``Initial BLEU-4``."""
+    words = name.replace("_", " ").replace("-", " ")
+    for key, written in _SPELLINGS.items():
+        words = re.sub(rf"\b{key}\b", written, words)
+    return words[:1].upper() + words[1:]
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return evaluations in the bench's order, which the sorted keys of ``results.json`` do not keep."""
+    known = {name: place for place, name in enumerate(EVALUATION_NAMES)}
+    return sorted(names, key=lambda name: (known.get(name, len(known)), name))
 
 
 @cache
@@ -83,7 +107,9 @@ def _environment() -> tuple[Environment, dict[str, Markup]]:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, title_of=title)
+    environment.filters.update(
+        number=number, title_of=title, numbered=_numbered, by_stage=_by_stage, stage_of=_stage_of
+    )
     environment.globals.update(shade=shade)
     environment.tests["finite"] = finite
     style, script = ((folder / name).read_text(encoding="utf-8") for name in ("bench.css", "bench.js"))
@@ -93,6 +119,23 @@ def _environment() -> tuple[Environment, dict[str, Markup]]:
     )
     # Both files are the distribution's own; everything else a page shows is escaped.
     return environment, {"style": Markup(style), "script": Markup(script), "policy": Markup(policy)}  # noqa: S704
+
+
+def _stage_of(name: str) -> str:
+    stage = next((stage for stage in STAGES if name.startswith(f"{stage}_")), "")
+    return f"{title(stage)}: " if stage else ""
+
+
+def _by_stage(metrics: Mapping[str, MetricResult]) -> dict[str, dict[str, MetricResult]]:
+    found: dict[str, dict[str, MetricResult]] = {}
+    for name, metric in metrics.items():
+        stage = next((stage for stage in STAGES if name.startswith(f"{stage}_")), "")
+        found.setdefault(stage, {})[name] = metric
+    return dict(sorted(found.items(), key=lambda item: item[0] != "" and STAGES.index(item[0]) + 1))
+
+
+def _numbered(names: Iterable[str]) -> list[tuple[str, int]]:
+    return [(name, index) for index, name in enumerate(names, start=1)]
 
 
 def _hash(text: str) -> str:
