@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from radialog_bench.adapters.base import Adapter, BenchContext, image_key
@@ -43,6 +43,10 @@ class EvaluationData:
     evaluation: Evaluation
     samples: tuple[EvalSample, ...]
     left_out: dict[str, int]
+
+    def of(self, samples: Iterable[EvalSample]) -> EvaluationData:
+        """Return the same evaluation with some of its samples."""
+        return replace(self, samples=tuple(samples))
 
 
 @dataclass(frozen=True)

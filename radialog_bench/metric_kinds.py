@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from radialog_bench.config import RunConfig
 from radialog_bench.evaluations import EVALUATIONS, Evaluation
+from radialog_bench.evaluations.pairs import Pairs
 from radialog_bench.labelers import Labeler
 from radialog_bench.metrics.base import Metric
 from radialog_bench.results import EvaluationResult, MetricResult
@@ -54,7 +55,7 @@ def stored_config(run_config: Mapping[str, Any], where: str) -> RunConfig:
 
 
 def _evaluation(name: str, run: StoredRun) -> Evaluation:
-    kinds = {kind.name: kind for kind in EVALUATIONS}
+    kinds: dict[str, type[Evaluation]] = {Pairs.name: Pairs, **{kind.name: kind for kind in EVALUATIONS}}
     if name not in kinds:
         raise DataError(f"this version has no evaluation {name!r}", where=str(run.folder))
     return kinds[name](stored_config(run.info.config, str(run.folder / "run.json")).options())

@@ -112,7 +112,7 @@ class RunInfo(_Record):
     versions: dict[str, str]
     git: dict[str, str | bool] | None
     machine: dict[str, str] = {}
-    """Processor, memory and accelerator of the machine that started the run."""
+    """Processor, memory and accelerator of the machine that last asked the model."""
     paths: dict[str, str] = {}
     """Where data and checkpoints lay, by the name of the flag; no part of the run's identity."""
     limited_to_images: bool = False

@@ -98,7 +98,7 @@ def _load(context: typer.Context, path: Path | None) -> Path | None:
             option.removeprefix("--"): (str(parameter.name), bool(getattr(parameter, "multiple", False)))
             for parameter in context.command.params
             for option in parameter.opts
-            if option.startswith("--") and parameter.name not in ("config", "help")
+            if option.startswith("--") and option not in ("--config", "--help")
         }
         context.default_map = {**(context.default_map or {}), **read_config(path, flags)}
     return path

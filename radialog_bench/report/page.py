@@ -65,7 +65,7 @@ def write_report(folder: Path, *, include_text: bool = False) -> Path:
         private=private,
         failures=any(part.samples.failures for part in parts),
         folded_turns=FOLDED_TURNS,
-        speed=getattr(run.run, "speed", {}),
+        speed=run.run.speed,
         settings=_settings(run),
         command=shlex.join(without_folders(run.run.command)),
     )

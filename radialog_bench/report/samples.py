@@ -17,6 +17,7 @@ from radialog_bench.report.differences import (
     mark_reference,
 )
 from radialog_bench.report.pictures import Picture, Pictures
+from radialog_bench.report.site import short_id
 from radialog_bench.results import SampleRecord
 
 MAX_SAMPLES = 100
@@ -30,7 +31,7 @@ MAX_TEXT = 4000
 MAX_FAILURES = 50
 """Failed samples listed of one kind."""
 DIFFERENCES = "findings that differ"
-_PER_SAMPLE = ("corrected_ce_samples_f1", "ce_samples_f1", "accuracy")
+PER_SAMPLE = ("corrected_ce_samples_f1", "ce_samples_f1", "accuracy")
 """Per-sample scores that say most about a sample; elsewhere its first score does."""
 
 
@@ -148,7 +149,7 @@ def list_samples(
 
 def _order(records: Sequence[SampleRecord]) -> str | None:
     names = dict.fromkeys(name for record in records for name, value in record.scores.items() if value is not None)
-    return next((name for name in (*_PER_SAMPLE, *names) if name in names), None)
+    return next((name for name in (*PER_SAMPLE, *names) if name in names), None)
 
 
 def _score(record: SampleRecord, order: str | None) -> float | None:
@@ -173,16 +174,15 @@ def _choose(worst_first: list[SampleRecord]) -> list[SampleRecord]:
 def _view(
     evaluation: str, rank: int, record: SampleRecord, score: float | None, pictures: Pictures, private: bool
 ) -> SampleView:
-    name = "/".join(dict.fromkeys(record.id.removeprefix(f"{evaluation}/").split("/")))
+    name = short_id(evaluation, record.id)
     anchor = f"{evaluation}-{rank}"
     if private:
         return SampleView(anchor, name, rank, record, None, score)
-    answer, reference = record.prediction, record.reference
+    answer = record.prediction
     last = record.dialog[-1] if record.dialog else {}
     answered = answer is not None and last.get("role") == "assistant" and last.get("content") == answer
     earlier = record.dialog[:-1] if answered else record.dialog
     findings = compare_findings(record.parsed, record.reference_parsed)
-    shown_reference = cut(reference)
     return SampleView(
         anchor=anchor,
         name=name,
@@ -192,8 +192,8 @@ def _view(
         score=score,
         turns=tuple(Turn(turn["role"], cut(turn["content"])) for turn in earlier[:MAX_TURNS]),
         turns_hidden=max(0, len(earlier) - MAX_TURNS),
-        answer=None if answer is None else mark_answer(cut(answer), findings) if findings else [Piece(cut(answer))],
-        reference=mark_reference(shown_reference, findings) if findings else [Piece(shown_reference)],
+        answer=None if answer is None else answer_pieces(answer, findings),
+        reference=reference_pieces(record.reference, findings),
         findings=findings,
         words=tuple(_words(record)),
     )
@@ -211,6 +211,16 @@ def _words(record: SampleRecord) -> Iterator[tuple[str, list[Word]]]:
         words = compare_words(cut(old), cut(new)) if new else None
         if words is not None:
             yield title, words
+
+
+def answer_pieces(text: str, findings: FindingsDifference | None) -> list[Piece]:
+    """Return an answer, cut to what is shown, with its findings marked where there are any."""
+    return mark_answer(cut(text), findings) if findings else [Piece(cut(text))]
+
+
+def reference_pieces(text: str, findings: FindingsDifference | None) -> list[Piece]:
+    """Return a reference, cut to what is shown, with its findings marked where there are any."""
+    return mark_reference(cut(text), findings) if findings else [Piece(cut(text))]
 
 
 def cut(text: str) -> str:

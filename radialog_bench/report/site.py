@@ -71,6 +71,18 @@ def number(value: float | int | str | None, digits: int = 3) -> str:
     return NO_NUMBER if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def signed(value: float | None, digits: int = 4) -> str:
+    """Format a difference with its sign; one that rounds to nothing has none."""
+    if value is None or not math.isfinite(value):
+        return NO_NUMBER
+    return f"{value:+.{digits}f}" if round(value, digits) else f"{0:.{digits}f}"
+
+
+def p_value(value: float) -> str:
+    """Format a p value; a small one keeps its magnitude."""
+    return f"{value:.4f}" if value >= 0.0001 else f"{value:.1e}"
+
+
 def finite(value: object) -> bool:
     """Tell whether a value can be drawn."""
     return isinstance(value, int | float) and math.isfinite(value)
@@ -91,6 +103,11 @@ def title(name: str) -> str:
     return words[:1].upper() + words[1:]
 
 
+def short_id(evaluation: str, sample: str) -> str:
+    """Return a sample's id without what the page says anyway: the evaluation, and an image named like its study."""
+    return "/".join(dict.fromkeys(sample.removeprefix(f"{evaluation}/").split("/")))
+
+
 def in_order(names: Iterable[str]) -> list[str]:
     """Return evaluations in the bench's order, which the sorted keys of ``results.json`` do not keep."""
     known = {name: place for place, name in enumerate(EVALUATION_NAMES)}
@@ -108,7 +125,13 @@ def _environment() -> tuple[Environment, dict[str, Markup]]:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        number=number, title_of=title, numbered=_numbered, by_stage=_by_stage, stage_of=_stage_of
+        number=number,
+        title_of=title,
+        numbered=_numbered,
+        by_stage=_by_stage,
+        stage_of=_stage_of,
+        signed=signed,
+        p_value=p_value,
     )
     environment.globals.update(shade=shade)
     environment.tests["finite"] = finite
