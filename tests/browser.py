@@ -36,6 +36,7 @@ class Page:
             self.events.append(message)
 
     def open(self, path: Path, *, width: int, height: int = 900, dark: bool = False, script: bool = True) -> None:
+        self.events.clear()
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
         self.call(

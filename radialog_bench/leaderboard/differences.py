@@ -52,13 +52,15 @@ def _run_notes(entry: LeaderboardEntry) -> Iterator[str]:
     if settings.get("limit"):
         yield f"only the first {settings['limit']:,} samples"
     if settings.get("sample_ids"):
-        yield "only chosen samples"
+        yield "only samples chosen by id"
     if settings.get("shard"):
-        yield f"only shard {settings['shard']}"
+        yield f"only part {settings['shard']} of the patients"
     if settings.get("indication"):
         yield "with the indication in the prompt"
     if settings.get("image") is False:
         yield "without the image"
+    if settings.get("tokens") not in (None, "v2"):
+        yield f"new tokens as in the release {settings['tokens']}"
     if entry.model.args:
         yield "model arguments " + ", ".join(f"{key}={value}" for key, value in sorted(entry.model.args.items()))
 
@@ -71,11 +73,12 @@ def _sample_notes(entry: LeaderboardEntry, evaluations: Sequence[str]) -> Iterat
         if part.n_error:
             how = "left out" if entry.settings.get("on_error") == "skip" else "counted as the worst answer"
             yield f"{prefix}{part.n_error:,} failed, {how}"
-        if entry.settings.get("limit_to_images") and (missing := _without_image(part)):
+        if entry.limited_to_images and (missing := _without_image(part)):
             yield f"{prefix}{missing:,} samples without a usable image left out"
-    parser = entry.settings.get("view_parser")
-    if "view_classification" in evaluations and parser and parser != "released":
+    if "view_classification" in evaluations and entry.settings.get("view_parser") != "released":
         yield "views read as whole words; the released code needed a blank on both sides"
+    if "findings_qa" in evaluations and entry.settings.get("findings_parser") == "released-v2":
+        yield "lists of findings read without lower-casing"
 
 
 def _without_image(part: EntryEvaluation) -> int:

@@ -67,6 +67,8 @@ class LeaderboardEntry(_Record):
     settings: dict[str, Any]
     """The run's settings that change what is asked or how it is scored."""
     evaluations: dict[str, EntryEvaluation]
+    limited_to_images: bool
+    """Whether samples without a usable image were left out."""
     versions: dict[str, str]
     started: str
     """UTC, ISO 8601."""
@@ -84,7 +86,8 @@ def make_entry(run: RunFolder) -> LeaderboardEntry:
         schema_version=SCHEMA_VERSION,
         model=run.results.model.model_copy(update={"args": without_folders(run.results.model.args)}),
         data=run.results.data,
-        settings=without_folders(run.run.config),
+        settings=_settings(run),
+        limited_to_images=run.run.limited_to_images,
         evaluations={name: _evaluation(result) for name, result in run.results.evaluations.items()},
         versions=run.run.versions,
         started=run.run.started,
@@ -123,6 +126,14 @@ def read_entry(path: Path) -> LeaderboardEntry:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise DataError(f"not a leaderboard entry ({place}: {first['msg']})", where=str(path), mend=mend) from error
+
+
+def _settings(run: RunFolder) -> dict[str, Any]:
+    settings = without_folders(run.run.config)
+    if settings.get("sample_ids") is not None:
+        # Ids of a credentialed source may not be passed on; how many there were says enough.
+        settings["sample_ids"] = f"{len(settings['sample_ids'])} chosen"
+    return dict(settings)
 
 
 def _evaluation(result: EvaluationResult) -> EntryEvaluation:

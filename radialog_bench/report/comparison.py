@@ -6,7 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from radialog_bench.comparison import TESTS, Comparison, EvaluationComparison, MetricComparison, SampleDifference, TestName
+from radialog_bench.comparison import (
+    TESTS,
+    Comparison,
+    EvaluationComparison,
+    MetricComparison,
+    SampleDifference,
+    TestName,
+)
 from radialog_bench.report.differences import FindingsDifference, Piece, compare_findings
 from radialog_bench.report.folder import RunFolder, open_run
 from radialog_bench.report.page import VARIANT
@@ -34,7 +41,7 @@ class _Side:
 class _Pair:
     name: str
     study: str
-    difference: SampleDifference, TestName
+    difference: SampleDifference
     picture: Picture | None
     reference: list[Piece]
     a: _Side | None

@@ -91,6 +91,8 @@ def _part(run: RunFolder, result: EvaluationResult, pictures: Pictures, private:
 def _settings(run: RunFolder) -> dict[str, str]:
     """Return the settings of a run that are not at nothing, as text."""
     shown = {name: value for name, value in run.run.config.items() if value not in (None, {}, [], False)}
+    if "sample_ids" in shown:
+        shown["sample_ids"] = f"{len(shown['sample_ids'])} chosen"
     return {name: _text(value) for name, value in without_folders(shown).items()}
 
 
