@@ -88,7 +88,7 @@ def run_names(entries: Sequence[LeaderboardEntry]) -> list[str]:
     """Return a name for each run: its model's, with data and fingerprint where that is not enough."""
     plain = [entry.model.name for entry in entries]
     with_data = [f"{entry.model.name} on {entry.data.source}" for entry in entries]
-    names = []
+    names: list[str] = []
     for index, entry in enumerate(entries):
         short = plain[index] if plain.count(plain[index]) == 1 else with_data[index]
         if with_data.count(with_data[index]) > 1:
@@ -130,7 +130,8 @@ def _table(
 def _best(table: ReferenceTable, index: int) -> float | None:
     if table.columns[index].kind != "score":
         return None
-    return max((row.cells[index] for row in table.rows if isinstance(row.cells[index], int | float)), default=None)  # type: ignore[type-var, return-value]
+    cells = (row.cells[index] for row in table.rows)
+    return max((cell for cell in cells if isinstance(cell, int | float)), default=None)
 
 
 def _run_row(table: ReferenceTable, reference: Reference, name: str, entry: LeaderboardEntry) -> BoardRow | None:
