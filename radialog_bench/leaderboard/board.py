@@ -150,7 +150,7 @@ def _run_row(table: ReferenceTable, reference: Reference, name: str, entry: Lead
 
 
 def _run_cell(column: Column, reference: Reference, entry: LeaderboardEntry) -> BoardCell:
-    if column.measure is None or entry.data.source != column.source or column.evaluation not in entry.evaluations:
+    if column.measure is None or entry.data.source not in column.sources or column.evaluation not in entry.evaluations:
         return BoardCell()
     measure = reference.measures[column.measure]
     metric: MetricResult | None = entry.evaluations[column.evaluation].metrics.get(measure.metric)

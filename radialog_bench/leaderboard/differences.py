@@ -15,6 +15,7 @@ _NAMES = {
     "uncertain:negative": "with uncertain findings as absent",
     "protocol:radialog": "in RaDialog's protocol",
     "distilroberta": "with distilroberta-base",
+    "rows:classes+averages": "the official mean over classes and averages",
 }
 
 
@@ -49,6 +50,8 @@ def _run_notes(entry: LeaderboardEntry) -> Iterator[str]:
     settings = entry.settings
     if entry.data.split != "test":
         yield f"split {entry.data.split}, the table's is test"
+    if settings.get("data") == "parquet":
+        yield "samples of a built dataset"
     if settings.get("limit"):
         yield f"only the first {settings['limit']:,} samples"
     if settings.get("sample_ids"):

@@ -56,14 +56,15 @@ class Column(_Record):
     label: str
     kind: Kind = "score"
     group: str | None = None
-    source: str | None = None
+    sources: tuple[str, ...] = ()
+    """Data that the column's evaluation is scored on; a reader of IU-Xray may hold Rad-ReStruct's reports."""
     evaluation: str | None = None
     measure: str | None = None
 
     @model_validator(mode="after")
     def _score_is_traced(self) -> Self:
-        if self.kind == "score" and None in (self.source, self.evaluation, self.measure):
-            raise ValueError(f"the score column {self.key!r} needs source, evaluation and measure")
+        if self.kind == "score" and not (self.sources and self.evaluation and self.measure):
+            raise ValueError(f"the score column {self.key!r} needs sources, evaluation and measure")
         return self
 
 

@@ -88,7 +88,7 @@ def test_unknown_tables_rows_and_columns_are_key_errors() -> None:
         (lambda t: t["rows"][0]["cells"].__setitem__(1, "10.7"), "'10.7' is no score"),
         (lambda t: t["rows"][0]["cells"].__setitem__(1, True), "True is no score"),
         (lambda t: t["rows"][0].update(notes=["nowhere"]), "no note nowhere"),
-        (lambda t: t["columns"][1].pop("source"), "needs source, evaluation and measure"),
+        (lambda t: t["columns"][1].pop("sources"), "needs sources, evaluation and measure"),
         (lambda t: t["columns"][1].update(measure="wit"), "no measure wit"),
     ],
 )
