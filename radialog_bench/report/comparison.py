@@ -16,7 +16,7 @@ from radialog_bench.comparison import (
 )
 from radialog_bench.report.differences import FindingsDifference, Piece, compare_findings
 from radialog_bench.report.folder import RunFolder, open_run
-from radialog_bench.report.page import VARIANT
+from radialog_bench.report.page import variants_of, without_variants
 from radialog_bench.report.pictures import Picture, Pictures
 from radialog_bench.report.samples import PER_SAMPLE, answer_pieces, cut
 from radialog_bench.report.site import finite, in_order, short_id, title, write_page
@@ -55,7 +55,7 @@ class _Part:
     result: EvaluationComparison
     headline: str | None
     metrics: dict[str, MetricComparison]
-    variants: dict[str, MetricComparison]
+    variants: dict[str, dict[str, MetricComparison]]
     tests: tuple[TestName, ...]
     reach: float
     unavailable: dict[str, list[str]]
@@ -123,8 +123,8 @@ def _part(
         title=title(name),
         result=result,
         headline=first,
-        metrics={key: metric for key, metric in ordered.items() if not key.endswith(VARIANT)},
-        variants={key: metric for key, metric in ordered.items() if key.endswith(VARIANT)},
+        metrics=without_variants(ordered),
+        variants=variants_of(ordered),
         tests=tuple(test for test in TESTS if any(test in metric.p for metric in compared.values())),
         reach=max(_ends(compared.values()), default=0.0),
         unavailable=_unavailable(result),

@@ -7,9 +7,10 @@ out unless the user asks for them.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from radialog_bench.privacy import without_folders
 from radialog_bench.report.folder import RunFolder, open_run
@@ -20,8 +21,12 @@ from radialog_bench.report.site import in_order, title, write_page
 from radialog_bench.results import EvaluationResult, MetricResult
 
 REPORT = "report.html"
-VARIANT = "_uncertain_positive"
-"""Metrics that repeat another under a second rule; they stand behind a fold."""
+Metric = TypeVar("Metric")
+VARIANTS = {
+    "_uncertain_positive": "With uncertain findings counted as present",
+    "_unmatched": "With instances of a finding as they were named, not matched",
+}
+"""Endings of metrics that repeat another under a second rule, and what their fold is called."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class _Part:
     title: str
     headline: str | None
     metrics: dict[str, MetricResult]
-    variants: dict[str, MetricResult]
+    variants: dict[str, dict[str, MetricResult]]
     unavailable: tuple[str, ...]
     samples: SampleList
 
@@ -71,6 +76,20 @@ def write_report(folder: Path, *, include_text: bool = False) -> Path:
     )
 
 
+def without_variants(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
+    """Return the metrics that repeat no other under a second rule."""
+    return {name: metric for name, metric in metrics.items() if not name.endswith(tuple(VARIANTS))}
+
+
+def variants_of(metrics: Mapping[str, Metric]) -> dict[str, dict[str, Metric]]:
+    """Return the metrics that repeat another, by the title of their rule."""
+    found = {
+        rule: {name: metric for name, metric in metrics.items() if name.endswith(ending)}
+        for ending, rule in VARIANTS.items()
+    }
+    return {rule: members for rule, members in found.items() if members}
+
+
 def _part(run: RunFolder, result: EvaluationResult, pictures: Pictures, private: bool) -> _Part:
     records = run.samples(result.evaluation)
     samples = list_samples(result.evaluation, records, pictures, private=private, higher_is_better=True)
@@ -81,22 +100,24 @@ def _part(run: RunFolder, result: EvaluationResult, pictures: Pictures, private:
         result=result,
         title=title(result.evaluation),
         headline=first,
-        metrics={name: metric for name, metric in ordered.items() if not name.endswith(VARIANT)},
-        variants={name: metric for name, metric in result.metrics.items() if name.endswith(VARIANT)},
+        metrics=without_variants(ordered),
+        variants=variants_of(ordered),
         unavailable=tuple(sorted({m.unavailable for m in result.metrics.values() if m.unavailable})),
         samples=samples,
     )
 
 
 def _settings(run: RunFolder) -> dict[str, str]:
-    """Return the settings of a run that are not at nothing, as text."""
-    shown = {name: value for name, value in run.run.config.items() if value not in (None, {}, [], False)}
+    """Return the settings of a run that are set at all, as text."""
+    shown = {name: value for name, value in run.run.config.items() if value not in (None, {}, [])}
     if "sample_ids" in shown:
         shown["sample_ids"] = f"{len(shown['sample_ids'])} chosen"
     return {name: _text(value) for name, value in without_folders(shown).items()}
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, dict):
         return ", ".join(f"{name}={_text(each)}" for name, each in value.items())
     if isinstance(value, list | tuple):
