@@ -11,6 +11,7 @@ import typer
 from radialog_bench.commands.compare import compare
 from radialog_bench.commands.config_file import ConfigFile
 from radialog_bench.commands.leaderboard import leaderboard
+from radialog_bench.commands.plan import show_plan
 from radialog_bench.commands.score import merge, score
 from radialog_bench.commands.settings import chosen_evaluations, end, say
 from radialog_instruct.errors import UsageError
@@ -26,7 +27,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Data = Annotated[str | None, typer.Option(help="demo (the default), mimic-cxr, iu-xray, or parquet: a built dataset.")]
+Data = Annotated[
+    str | None,
+    typer.Option(help="demo (the default), mimic-cxr, iu-xray, rad-restruct, or parquet: a built dataset."),
+]
 Root = Annotated[Path | None, typer.Option(help="Folder of the data.")]
 Split = Annotated[str, typer.Option(help="train, validation, test or all.")]
 Evaluations = Annotated[str | None, typer.Option("--evaluations", "-e", help="Comma list; all by default.")]
@@ -92,6 +96,9 @@ def run(
         Path | None, typer.Option("--output-dir", "-o", help="Run folder; an unfinished run there is resumed.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print results.json instead of a table.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Load and check everything, count what would be asked, and stop.")
+    ] = False,
     config_file: ConfigFile = None,
 ) -> None:
     """Ask the model, score its answers, write results.json and report.html."""
@@ -130,6 +137,9 @@ def run(
     )
     if data is None:
         say("no --data given, so the embedded demonstration collection is used")
+    if dry_run:
+        show_plan(config, output_dir, as_json=as_json)
+        return
     with _progress() as progress:
         finished = run_benchmark(config, output_dir, as_command(), announce=say, progress=progress)
     if finished.from_log:

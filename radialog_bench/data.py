@@ -21,6 +21,7 @@ from radialog_instruct.findings import findings_text, positives
 from radialog_instruct.records import Study
 from radialog_instruct.sources import Reader
 from radialog_instruct.sources.images import check_image
+from radialog_instruct.sources.rad_restruct import RadReStructReader
 
 PARQUET = "parquet"
 """``--data`` for a built dataset."""
@@ -68,8 +69,8 @@ def load_data(config: RunConfig, adapter: Adapter) -> RunData:
     Raises:
         DataError: If the source cannot be read, has no study in the split, or images are missing that the model needs.
     """
-    reader = open_reader(config)
-    studies = [study for study in reader.studies() if config.split in ("all", study.split.value)]
+    reader, chosen = open_reader(config), evaluations(config)
+    studies = [study for study in reader.studies() if any(_belongs(study, kind, config) for kind in chosen)]
     if not studies:
         raise DataError(
             f"no study in the split {config.split!r}", where=str(reader.root), mend="choose another --split"
@@ -78,7 +79,7 @@ def load_data(config: RunConfig, adapter: Adapter) -> RunData:
     images = _Images(limits, checked=limits or adapter.needs_images)
     shard = parse_shard(config.shard) if config.shard is not None else None
     selection = Selection(config.sample_ids, shard, limited=config.limit is not None)
-    parts = tuple(_part(kind, studies, config, images, selection) for kind in evaluations(config))
+    parts = tuple(_part(kind, studies, config, images, selection) for kind in chosen)
     selection.check_names()
     if config.sample_ids is not None:
         parts = tuple(part for part in parts if part.samples)
@@ -107,6 +108,10 @@ def open_reader(config: RunConfig) -> Reader:
         return ParquetReader(config.root, config.image_root)
     if config.image_root is not None:
         raise UsageError("it belongs to --data parquet", where="--image-root", mend="leave it out")
+    if config.data == RadReStructReader.name:
+        if config.rad_restruct is not None:
+            raise UsageError("it belongs to --data iu-xray", where="--rad-restruct", mend="give the folder with --root")
+        return RadReStructReader(config.root)
     places = SourcePlaces(root=config.root, reports=config.reports, rad_restruct=config.rad_restruct)
     return places.open(config.data, "rules" if config.labeler == "rules" else None)
 
@@ -175,7 +180,8 @@ def _part(
 ) -> EvaluationData:
     samples: list[EvalSample] = []
     left_out: Counter[str] = Counter()
-    for item in selection.chosen(evaluation.samples(studies)):
+    wanted = (study for study in studies if _belongs(study, evaluation, config))
+    for item in selection.chosen(evaluation.samples(wanted)):
         if isinstance(item, LeftOut):
             left_out[item.reason] += 1
             continue
@@ -189,6 +195,10 @@ def _part(
         samples = samples[: config.limit]
     samples = selection.within_limit(samples, left_out)
     return EvaluationData(evaluation, tuple(samples), dict(sorted(left_out.items())))
+
+
+def _belongs(study: Study, evaluation: Evaluation, config: RunConfig) -> bool:
+    return config.split in ("all", evaluation.split_of(study).value)
 
 
 def _require_images(parts: tuple[EvaluationData, ...], broken: dict[str, str | None]) -> None:

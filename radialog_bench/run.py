@@ -17,14 +17,13 @@ import numpy as np
 
 from radialog_bench.adapters.base import Adapter
 from radialog_bench.adapters.registry import load_adapter
-from radialog_bench.chat import Response
 from radialog_bench.config import RunConfig
 from radialog_bench.data import EvaluationData, RunData, bench_context, load_data
 from radialog_bench.dialog import AskFailed
 from radialog_bench.environment import git_state, machine, versions
 from radialog_bench.evaluations import Conversation
 from radialog_bench.labelers import Labeler, default_labeler, open_labeler
-from radialog_bench.responses import ResponseLog
+from radialog_bench.responses import Index, ResponseLog
 from radialog_bench.results import EvaluationResult, ModelInfo, RunInfo, RunResults, SampleRecord, Speed
 from radialog_bench.runner import LabelMany, Runner, RunnerSettings
 from radialog_bench.scoring import ScoredPart, failures_of, not_asked, score_part
@@ -154,7 +153,7 @@ def _run(job: Job, folder: Path, info: RunInfo, progress: Progress | None) -> Fi
     remarks: list[str] = []
     asked = from_log = 0
     speed: dict[str, Speed] = {}
-    answers: dict[str, Response] = {}
+    answers: Index = {}
     for part in data.parts:
         name = part.evaluation.name
         if part.evaluation.needs_labeler and labeler.label_many is None:
@@ -244,11 +243,11 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def claim_folder(folder: Path, job: Job, command: Sequence[str]) -> RunInfo:
-    """Write ``run.json``, or check that the folder belongs to this very run.
+def check_folder(folder: Path, job: Job) -> RunInfo | None:
+    """Check that an existing folder is new or belongs to this very run.
 
     Returns:
-        What it holds.
+        Its ``run.json``, or None for an empty folder.
 
     Raises:
         DataError: If the folder's ``run.json`` cannot be read.
@@ -266,8 +265,23 @@ def claim_folder(folder: Path, job: Job, command: Sequence[str]) -> RunInfo:
             mend = "choose another --output-dir, or the settings of that run"
             raise UsageError(f"belongs to a run with another {' and '.join(differences)}", where=str(folder), mend=mend)
         return earlier
-    if any(child.name != ".lock" for child in folder.iterdir()):
+    if not folder.is_dir() or any(child.name != ".lock" for child in folder.iterdir()):
         raise UsageError("the folder holds other files", where=str(folder), mend="choose an empty or new folder")
+    return None
+
+
+def claim_folder(folder: Path, job: Job, command: Sequence[str]) -> RunInfo:
+    """Write ``run.json``, or check that the folder belongs to this very run.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        RadialogError: As ``check_folder``.
+    """
+    earlier = check_folder(folder, job)
+    if earlier is not None:
+        return earlier
     info = RunInfo(
         command=tuple(command),
         config=job.config.identity(),
@@ -283,7 +297,7 @@ def claim_folder(folder: Path, job: Job, command: Sequence[str]) -> RunInfo:
         finished=None if job.origin is None else job.origin.finished,
         speed={} if job.origin is None else job.origin.speed,
     )
-    write_json(path, info.model_dump(mode="json"))
+    write_json(folder / RUN, info.model_dump(mode="json"))
     return info
 
 
@@ -325,7 +339,9 @@ def _differences(earlier: RunInfo, config: RunConfig, model: ModelInfo, data: Ru
     if earlier.data.manifest_sha256 != data.info.manifest_sha256:
         found.append("data")
     settings = config.identity()
-    found += [name for name in settings if earlier.config.get(name) != settings[name] and name != "model_args"]
+    found += [
+        name for name in settings if earlier.config.get(name) != settings[name] and name not in ("model", "model_args")
+    ]
     return found
 
 

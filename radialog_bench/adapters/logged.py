@@ -67,7 +67,9 @@ class Logged(Adapter):
         if error is not None and known is not None and known.error is None:
             return  # a run that went on took the answer
         self._responses[asked] = Response(record["id"], record["text"], error, record.get("usage", {}))
-        self._rendered[asked] = tuple(Message(turn["role"], turn["content"]) for turn in record["messages"])
+        rendered = tuple(Message(turn["role"], turn["content"]) for turn in record["messages"])
+        if messages_hash(rendered) != asked[1]:
+            self._rendered[asked] = rendered
 
 
 def _asked(request: Request) -> Asked:

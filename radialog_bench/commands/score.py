@@ -79,7 +79,8 @@ def score(
         "rad_restruct": rad_restruct,
         "image_root": image_root,
     }
-    output = output_dir or source.with_name(f"{source.name if pairs is None else source.stem}-scored")
+    place = source.resolve() if source.name in ("", "..") else source
+    output = output_dir or place.with_name(f"{place.name if pairs is None else place.stem}-scored")
     if pairs is not None:
         given = [name for name, value in asking.items() if value is not None]
         if given:

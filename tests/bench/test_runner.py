@@ -197,3 +197,85 @@ def test_ten_thousand_dialogs_hold_no_more_than_the_window(tmp_path: Path) -> No
     assert len(results) == 10_000
     assert peak <= 64 + 32
     assert set(stats.batches) <= {32, 16}
+
+
+class Stream(Backwards):
+    """Keeps a few requests under way and answers the newest first."""
+
+    name = "stream"
+
+    def __init__(self, room: int = 4) -> None:
+        super().__init__()
+        self.room, self.fill = room, []
+
+    def stream(self, take):
+        under_way: list[Request] = []
+        while True:
+            while len(under_way) < self.room and (taken := take()) is not None:
+                under_way.append(taken)
+            if not under_way:
+                return
+            self.fill.append(len(under_way))
+            yield None
+            yield Response(under_way[-1].id, f"answer to {under_way.pop().id}")
+
+
+def chain(name: str):
+    first = yield Ask(request(f"{name}.1"))
+    labels = yield Label("There is cardiomegaly." if name < "5" else f"Report {name}: clear.")
+    parts = yield All(*(Ask(request(f"{name}.2.{part}", first.text)) for part in range(3)))
+    return labels[2], [part.text for part in parts]
+
+
+@pytest.mark.parametrize("window", [1, 3, 64])
+def test_a_stream_is_refilled_as_answers_arrive(tmp_path: Path, window: int) -> None:
+    adapter = Stream()
+    results, stats = run(adapter, (chain(str(i)) for i in range(10)), tmp_path / "log", window=window)
+    assert results == {i: (1 if i < 5 else None, [f"answer to {i}.2.{part}" for part in range(3)]) for i in range(10)}
+    assert (stats.asked, adapter.batches) == (40, [])
+    if window == 64:
+        assert adapter.fill[:28] == [4] * 28  # the first three are answered last, and hold back their nine
+    again = Stream()
+    resumed, stats = run(again, (chain(str(i)) for i in range(10)), tmp_path / "log", window=window)
+    assert (resumed, stats.asked, stats.from_log) == (results, 0, 40)
+
+
+def test_a_stream_that_breaks_off_fails_only_what_was_under_way(tmp_path: Path) -> None:
+    class BreaksOnce(Stream):
+        broken = False
+
+        def stream(self, take):
+            if self.broken:
+                yield from super().stream(take)
+                return
+            self.broken = True
+            take(), take()
+            raise OSError("connection lost")
+
+    results, stats = run(BreaksOnce(), (ask(str(i)) for i in range(6)), tmp_path / "log")
+    assert stats.failures == {"adapter": 2}
+    assert [i for i, result in sorted(results.items()) if isinstance(result, AskFailed)] == [0, 1]
+    assert results[5] == "answer to 5"
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        (lambda take: iter(()), "stream took no request"),
+        (lambda take: iter([take() and None]), "left 1 of 1 requests without a response, '0' first"),
+        (lambda take: iter([Response("elsewhere", "?")]), "answered an unknown or already answered request"),
+        (lambda take: iter([Response(take().id)]), "neither a text nor a failure"),
+    ],
+)
+def test_a_stream_is_held_to_the_contract(tmp_path: Path, answers, message: str) -> None:
+    class Odd(Stream):
+        def stream(self, take):
+            return answers(take)
+
+    with pytest.raises(ModelError, match=message):
+        run(Odd(), (ask(str(i)) for i in range(6)), tmp_path / "log")
+
+
+def test_two_requests_of_one_id_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="two requests have one id"):
+        run(Stream(), [ask("x"), ask("x")], tmp_path / "log")
