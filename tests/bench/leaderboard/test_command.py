@@ -55,7 +55,7 @@ def test_entries_are_written_on_request(tmp_path: Path, capsys: pytest.CaptureFi
     run = tmp_path / "run"
     command = ("run", "-m", "constant", "-e", "view_classification", "-o", str(run), "--bootstrap", "0")
     assert run_app(app, "radialog-bench", command) == 0
-    (run / ENTRY).unlink(missing_ok=True)
+    (run / ENTRY).unlink()
     assert leaderboard(run, "--write-entries", "--json") == 0
     assert LeaderboardEntry.model_validate_json((run / ENTRY).read_text()).model.name == "constant"
     assert ENTRY in capsys.readouterr().err

@@ -20,8 +20,9 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_an_entry_is_what_was_measured_and_nothing_that_may_not_be_passed_on(run_folder: Path) -> None:
-    path = write_entry(run_folder)
+    path = run_folder / ENTRY  # the run has written it
     entry = read_entry(path)
+    assert write_entry(run_folder) == path
     results = json.loads((run_folder / "results.json").read_text())
     measured = results["evaluations"]["view_classification"]["metrics"]["accuracy"]
     assert entry.evaluations["view_classification"].metrics["accuracy"].value == measured["value"] == 0.625

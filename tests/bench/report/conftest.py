@@ -13,7 +13,7 @@ from radialog_instruct.terminal import run_app
 HOSTILE = "<script>window.hacked = true</script><img src=x onerror='window.hacked = true'> & \"quotes\""
 
 
-EVALUATIONS = "report_generation,correction,findings_qa,impression,view_classification"
+EVALUATIONS = "report_generation,correction,findings_qa,rad_restruct,impression,view_classification"
 
 
 @pytest.fixture(scope="session")

@@ -47,7 +47,7 @@ def test_every_image_is_drawn_and_named(tab: Page, finished: Path) -> None:
     tab.open(finished / "report.html", width=1280)
     tab.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
     images = "[...document.querySelectorAll('svg.xray')]"
-    assert tab.evaluate(f"{images}.length") == 24 * 5
+    assert tab.evaluate(f"{images}.length") == 24 * 6
     assert tab.evaluate(f"{images}.every(i => i.getBoundingClientRect().height > 50)") is True
     assert tab.evaluate(f"{images}.every(i => i.ariaLabel.startsWith('X-ray of study'))") is True
     decoded = "Promise.all([...document.querySelectorAll('defs image')].map(i => i.decode ? i.decode() : true))"
@@ -87,7 +87,7 @@ def test_filters_sort_and_count(tab: Page, finished: Path) -> None:
 def test_without_script_the_page_is_complete_and_shows_no_dead_controls(tab: Page, finished: Path) -> None:
     tab.open(finished / "report.html", width=1280, script=False)
     assert tab.evaluate("[...document.forms].every(f => getComputedStyle(f).display === 'none')") is True
-    assert tab.evaluate("document.querySelectorAll('.sample:not([hidden])').length") == 24 * 5
+    assert tab.evaluate("document.querySelectorAll('.sample:not([hidden])').length") == 24 * 6
 
 
 def test_the_keyboard_reaches_the_content_the_filters_and_the_samples(tab: Page, finished: Path) -> None:

@@ -35,7 +35,7 @@ def test_style_and_script_are_allowed_by_their_hashes_alone(finished: Path) -> N
 def test_each_image_stands_in_the_page_once(finished: Path) -> None:
     page = (finished / "report.html").read_text()
     assert page.count("data:image/jpeg;base64,") == 24
-    assert page.count("<use href=") == 24 * 5
+    assert page.count("<use href=") == 24 * 6
 
 
 def test_failures_empty_answers_and_counts_are_shown(finished: Path) -> None:
@@ -51,7 +51,7 @@ def test_failures_empty_answers_and_counts_are_shown(finished: Path) -> None:
 def test_the_overview_follows_the_benchs_order_and_names_each_headline(finished: Path) -> None:
     page = (finished / "report.html").read_text()
     cards = re.findall(r'<h3><a href="#(\w+)">', page)
-    assert cards == ["report_generation", "correction", "findings_qa", "impression", "view_classification"]
+    assert cards == ["report_generation", "correction", "findings_qa", "rad_restruct", "impression", "view_classification"]
     assert "<b>CE macro F1</b>" in page
     assert "<b>\N{GREEK CAPITAL LETTER DELTA} CE macro F1</b>" in page
 
@@ -102,7 +102,7 @@ def test_missing_sample_files_are_said(edited) -> None:
     run = edited("run.json", lambda content: None)
     for path in (run / "samples").iterdir():
         path.unlink()
-    assert write_report(run).read_text().count("No samples are stored.") == 5
+    assert write_report(run).read_text().count("No samples are stored.") == 6
 
 
 def test_a_damaged_sample_is_named_by_its_line(edited) -> None:
