@@ -9,6 +9,7 @@ import typer
 
 from radialog_bench.commands.compare import compare
 from radialog_bench.commands.config_file import ConfigFile
+from radialog_bench.commands.leaderboard import leaderboard
 from radialog_bench.commands.plan import show_plan
 from radialog_bench.commands.score import merge, score
 from radialog_bench.commands.settings import chosen_evaluations, end, say
@@ -215,7 +216,7 @@ def selfcheck(
         raise typer.Exit(int(ExitCode.MODEL if model is not None else ExitCode.FAILED_SAMPLES))
 
 
-for command in (score, compare, merge):
+for command in (score, compare, merge, leaderboard):
     app.command()(command)
 
 

@@ -145,6 +145,7 @@ def write_run(
 
 
 def _run(job: Job, folder: Path, info: RunInfo, progress: Progress | None) -> Finished:
+    from radialog_bench.leaderboard import write_entry
     from radialog_bench.report import write_report
 
     config, adapter, model, data, labeler = job.config, job.adapter, job.model, job.data, job.labeler
@@ -186,6 +187,7 @@ def _run(job: Job, folder: Path, info: RunInfo, progress: Progress | None) -> Fi
     results = RunResults(model=model, data=data.info, evaluations=evaluations)
     write_json(folder / RESULTS, results.model_dump(mode="json"))
     write_speed(folder / RUN, info, speed)
+    write_entry(folder)
     write_report(folder, include_text=config.include_text)
     return Finished(folder, results, asked, from_log, tuple(remarks))
 
