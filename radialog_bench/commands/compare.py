@@ -30,6 +30,10 @@ def compare(
         bool, typer.Option("--force", help="Compare what the runs have in common although they differ in kind.")
     ] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the comparison as JSON.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the comparison as a page.")] = None,
+    include_text: Annotated[
+        bool, typer.Option("--include-text", help="Show texts of credentialed sources on the page.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON instead of a table.")] = False,
     config: ConfigFile = None,
 ) -> None:
@@ -40,6 +44,7 @@ def compare(
     from radialog_bench.compare import compare_runs
     from radialog_bench.compare_part import CompareSettings
     from radialog_bench.metric_kinds import metrics_of
+    from radialog_bench.report.comparison import write_comparison
     from radialog_bench.stored import load_run
     from radialog_bench.tables_compare import print_comparison
     from radialog_instruct.files import write_json
@@ -57,6 +62,9 @@ def compare(
     document = comparison.model_dump(mode="json")
     if output is not None:
         write_json(output, document)
+    if html is not None:
+        page = write_comparison(comparison, html, a, b, include_text=include_text)
+        typer.echo(f"radialog-bench: wrote {page}", err=True)
     if as_json:
         print(json.dumps(document, indent=2, sort_keys=True))
     else:
