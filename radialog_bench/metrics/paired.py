@@ -1,8 +1,9 @@
 """Paired tests between two runs, from the sufficient statistics of the same samples.
 
-Both tests work on whole patients: a bootstrap resample draws patients with replacement, an approximate randomisation
-swaps all samples of a patient between the runs or none. Resamples are drawn once and shared by all metrics, and a
-corpus metric of a resample is one row of a matrix product, so nothing is scored anew.
+Both tests work on whole patients: a bootstrap resample draws patients with replacement (or weighs them, for a metric
+that is ``smooth``), an approximate randomisation swaps all samples of a patient between the runs or none. Resamples are
+drawn once and shared by all metrics, and a corpus metric of a resample is one row of a matrix product, so nothing is
+scored anew.
 """
 
 from __future__ import annotations
@@ -75,11 +76,25 @@ def paired_tests(pairs: Sequence[Pair], clusters: Sequence[str], *, resamples: i
         if pair.a.shape != pair.b.shape or len(pair.a) != len(clusters):
             shapes = f"{pair.a.shape} and {pair.b.shape}"
             raise ValueError(f"{pair.metric.name}: statistics {shapes} for {len(clusters)} samples")
+    found: dict[int, PairedResult] = {}
+    for smooth in (False, True):
+        places = [place for place, pair in enumerate(pairs) if pair.metric.smooth is smooth]
+        chosen = [pairs[place] for place in places]
+        results = _tested(chosen, clusters, resamples=resamples, seed=seed, smooth=smooth) if chosen else []
+        found |= dict(zip(places, results, strict=True))
+    return [found[place] for place in range(len(pairs))]
+
+
+def _tested(
+    pairs: Sequence[Pair], clusters: Sequence[str], *, resamples: int, seed: int, smooth: bool
+) -> list[PairedResult]:
+    """Test metrics whose bootstrap resamples in the same way."""
     table = _Table(pairs, clusters)
     whole = [(float(p.metric.value(p.a.sum(0))), float(p.metric.value(p.b.sum(0)))) for p in pairs]
-    if table.n_clusters < 2 or resamples < 1 or not pairs:
+    if table.n_clusters < 2 or resamples < 1:
         return [PairedResult(a, b, None, None, None, 0) for a, b in whole]
-    drawn = np.concatenate([table.differences(counts @ table.sums) for counts in _draws(table, resamples, seed)])
+    draw = _weights if smooth else _draws
+    drawn = np.concatenate([table.differences(counts @ table.sums) for counts in draw(table, resamples, seed)])
     swapped = np.concatenate([table.differences(table.swap(swaps)) for swaps in _swaps(table, resamples, seed)])
     return [_result(a, b, drawn[:, column], swapped[:, column]) for column, (a, b) in enumerate(whole)]
 
@@ -202,6 +217,14 @@ def _draws(table: _Table, resamples: int, seed: int) -> Iterator[Floats]:
     for rows in _rows(table, resamples):
         drawn = generator.integers(0, n, size=(rows, n)) + np.arange(rows)[:, None] * n
         yield np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)
+
+
+def _weights(table: _Table, resamples: int, seed: int) -> Iterator[Floats]:
+    """Yield how much each patient weighs, [r, clusters]: a flat Dirichlet distribution (Rubin, 1981)."""
+    generator = np.random.default_rng((seed, 2))
+    for rows in _rows(table, resamples):
+        weights = generator.exponential(size=(rows, table.n_clusters))
+        yield weights * (table.n_clusters / weights.sum(axis=1, keepdims=True))
 
 
 def _swaps(table: _Table, resamples: int, seed: int) -> Iterator[Floats]:
