@@ -154,16 +154,16 @@ def test_official_averages_equal_scikit_learns_report(data: st.DataObject, n: in
 
 def test_intervals_keep_the_classes_of_a_single_report() -> None:
     """Always no: F1 is 1 for the no, 0 for each rare yes; a resample without a rare yes would score better."""
-    truths = np.zeros((40, 8))
-    truths[np.arange(7), np.arange(7)] = 1
-    truths[7:, 7] = 1
+    truths = np.zeros((40, 16))
+    truths[np.arange(15), np.arange(15)] = 1
+    truths[15:, 15] = 1
     guesses = np.zeros_like(truths)
-    guesses[:, 7] = 1
+    guesses[:, 15] = 1
     f1 = next(metric for metric in vector_metrics(matched=True) if metric.name == "f1")
     statistics, names = f1.statistics(list(guesses), list(truths)), [str(n) for n in range(40)]
     value = float(f1.value(statistics.sum(0)))
     low, high = bootstrap_interval(f1, statistics, names, resamples=400, seed=0)
-    assert value == pytest.approx(2 * 33 / 73 / 8)
+    assert value == pytest.approx(2 * 25 / 65 / 16)
     assert low < value < high
     assert bootstrap_interval(replace(f1, smooth=False), statistics, names, resamples=400, seed=0)[0] > value
 
