@@ -29,6 +29,20 @@ def with_system(messages: tuple[Message, ...], system: str | None) -> tuple[Mess
     return (Message("system", system), *messages)
 
 
+def template_text(path: str | None) -> str | None:
+    """Read a chat template.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
+    if path is None:
+        return None
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read: {error}", where=path, mend="check --model-args chat_template") from error
+
+
 def chat_messages(messages: Sequence[Message], images: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return a dialog as lists of content blocks, the form that chat templates of image models read.
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from radialog_bench.adapters.base import Adapter
-from radialog_bench.adapters.content import chat_messages, request_images, with_system
+from radialog_bench.adapters.content import chat_messages, request_images, template_text, with_system
 from radialog_bench.adapters.weights import local_model, unpinned_notice, weights_fingerprint
 from radialog_bench.chat import Message, Request, Response
 from radialog_instruct.errors import DataError, ModelError, UsageError
@@ -71,7 +70,7 @@ class Vllm(Adapter):
         self.name = f"vllm:{model}"
         self._system, self._seed = system, seed
         self._place = local_model(model)
-        self._template = Path(chat_template).read_text(encoding="utf-8") if chat_template else None
+        self._template = template_text(chat_template)
         given: dict[str, Any] = {
             "model": self._place,
             "revision": revision,
