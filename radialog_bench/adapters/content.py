@@ -18,8 +18,8 @@ from radialog_instruct.sources.images import load_image, to_rgb
 SENT_AS_THEY_ARE = {"PNG": "image/png", "JPEG": "image/jpeg"}
 
 
-_CACHED = 32
-"""Images kept in memory: further questions about a study come soon after the first."""
+_CACHED = 8
+"""Images kept in memory, of about 25 MB each: further questions about a study come soon after the first."""
 
 
 def with_system(messages: tuple[Message, ...], system: str | None) -> tuple[Message, ...]:
