@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from radialog_bench.commands.compare import compare
+from radialog_bench.commands.config_file import ConfigFile
+from radialog_bench.commands.leaderboard import leaderboard
+from radialog_bench.commands.plan import show_plan
+from radialog_bench.commands.score import merge, score
+from radialog_bench.commands.settings import chosen_evaluations, end, say
 from radialog_instruct.errors import ExitCode, UsageError
 from radialog_instruct.terminal import run_app
 
 if TYPE_CHECKING:
     from radialog_bench.config import RunConfig
-    from radialog_bench.run import Finished
 
 app = typer.Typer(
     help="Measure any vision-language model on chest X-ray dialogs.",
@@ -93,6 +96,10 @@ def run(
             "given up and replaced; a model in this process ends the run, which can be resumed.",
         ),
     ] = None,
+    sample_ids: Annotated[
+        str | None, typer.Option(help="Only these samples: a comma list, or a file with an id a line.")
+    ] = None,
+    shard: Annotated[str | None, typer.Option(help="Only part i of n of the patients, as i/n; see merge.")] = None,
     include_text: Annotated[
         bool, typer.Option("--include-text", help="Show texts of credentialed sources on the report page.")
     ] = False,
@@ -100,13 +107,20 @@ def run(
         Path | None, typer.Option("--output-dir", "-o", help="Run folder; an unfinished run there is resumed.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print results.json instead of a table.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Load and check everything, count what would be asked, and stop.")
+    ] = False,
+    config_file: ConfigFile = None,
 ) -> None:
     """Ask the model, score its answers, write results.json and report.html."""
-    from radialog_bench.run import as_command, exit_failed, nothing_scored, run_benchmark
-    from radialog_bench.tables import print_results
+    from radialog_bench.run import as_command, run_benchmark
+    from radialog_bench.selection import read_sample_ids
 
+    del config_file  # its values came in as flags
     config = run_config(
         model=model,
+        sample_ids=None if sample_ids is None else read_sample_ids(sample_ids),
+        shard=shard,
         model_args=model_arguments(model_args or []),
         evaluations=chosen_evaluations(evaluations),
         data=data or "demo",
@@ -136,19 +150,15 @@ def run(
         include_text=include_text,
     )
     if data is None:
-        _say("no --data given, so the embedded demonstration collection is used")
+        say("no --data given, so the embedded demonstration collection is used")
+    if dry_run:
+        show_plan(config, output_dir, as_json=as_json)
+        return
     with _progress() as progress:
-        finished = run_benchmark(config, output_dir, as_command(), announce=_say, progress=progress)
-    _report_remarks(finished)
-    if as_json:
-        print(json.dumps(finished.results.model_dump(mode="json"), indent=2, sort_keys=True))
-    else:
-        print_results(finished.results, finished.folder)
-    if nothing_scored(finished.results):
-        _say("nothing was scored")
-        raise typer.Exit(int(ExitCode.NOTHING_SCORED))
-    if exit_failed(finished.results):
-        raise typer.Exit(int(ExitCode.FAILED_SAMPLES))
+        finished = run_benchmark(config, output_dir, as_command(), announce=say, progress=progress)
+    if finished.from_log:
+        say(f"{finished.from_log} answers were taken from the log, {finished.asked} were asked")
+    end(finished, as_json=as_json)
 
 
 @app.command("ls")
@@ -206,6 +216,10 @@ def selfcheck(
         raise typer.Exit(int(ExitCode.MODEL if model is not None else ExitCode.FAILED_SAMPLES))
 
 
+for command in (score, compare, merge, leaderboard):
+    app.command()(command)
+
+
 def run_config(**values: Any) -> RunConfig:
     """Build the run's configuration.
 
@@ -226,32 +240,6 @@ def run_config(**values: Any) -> RunConfig:
         ) from error
 
 
-def chosen_evaluations(names: str | None) -> tuple[str, ...]:
-    """Read a comma list of evaluations.
-
-    Raises:
-        UsageError: If one is unknown or none is given.
-    """
-    from difflib import get_close_matches
-
-    from radialog_bench.evaluations import EVALUATION_NAMES
-
-    if names is None:
-        return EVALUATION_NAMES
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
-    for name in wanted:
-        if name not in EVALUATION_NAMES:
-            close = get_close_matches(name, EVALUATION_NAMES, n=1) or EVALUATION_NAMES
-            raise UsageError(
-                f"no evaluation {name!r}", where="--evaluations", mend=f"did you mean {' or '.join(close)}?"
-            )
-    if not wanted:
-        raise UsageError(
-            "no evaluation given", where="--evaluations", mend=f"choose from: {', '.join(EVALUATION_NAMES)}"
-        )
-    return tuple(name for name in EVALUATION_NAMES if name in wanted)
-
-
 def model_arguments(pairs: list[str]) -> dict[str, Any]:
     """Read key=value pairs; values are YAML scalars, so 4, 0.5, true and null have their types.
 
@@ -270,25 +258,6 @@ def model_arguments(pairs: list[str]) -> dict[str, Any]:
         # `off` is a mode's name here, not YAML 1.1's false.
         arguments[key] = value if value in ("on", "off", "yes", "no") else yaml.safe_load(value)
     return arguments
-
-
-def _say(message: str) -> None:
-    print(f"radialog-bench: {message}", file=sys.stderr, flush=True)
-
-
-def _report_remarks(finished: Finished) -> None:
-    for remark in finished.remarks:
-        _say(remark)
-    if finished.from_log:
-        _say(f"{finished.from_log} answers were taken from the log, {finished.asked} were asked")
-    reasons = {
-        metric.unavailable
-        for part in finished.results.evaluations.values()
-        for metric in part.metrics.values()
-        if metric.unavailable and part.n_scored
-    }
-    for reason in sorted(reasons):
-        _say(reason)
 
 
 def _progress() -> Any:

@@ -13,6 +13,7 @@ from radialog_bench.evaluations import EVALUATIONS
 from radialog_bench.evaluations.view_classification import CLASSES
 from radialog_bench.labelers import open_labeler
 from radialog_bench.metrics import classification_metrics, clinical_metrics, lexical_metrics
+from radialog_bench.metrics.rad_restruct.measures import vector_metrics
 
 
 def model_lines() -> Iterator[str]:
@@ -39,6 +40,8 @@ def metric_lines() -> Iterator[str]:
         lexical_metrics(),
         clinical_metrics(open_labeler("rules").signature),
         classification_metrics(CLASSES, "whole-word"),
+        vector_metrics(matched=True),
+        vector_metrics(matched=False),
     )
     for family in families:
         for metric in family:

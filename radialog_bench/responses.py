@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -44,12 +45,22 @@ def request_key(fingerprint: str, request: Request, rendered: Sequence[Message])
     return sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
+def messages_hash(messages: Sequence[Message]) -> str:
+    """Return the hash of a request's neutral messages: what was asked, however an adapter wrote it."""
+    turns = [[message.role, message.content] for message in messages]
+    return sha256(json.dumps(turns).encode()).hexdigest()
+
+
 class ResponseLog:
     """An append-only file of responses, one JSON object a line.
 
     A last line cut short by a crash is removed when the log is opened; damage anywhere else is an error. Failures are
     logged for the record and asked again by the next run. Held in memory is where each earlier answer stands, not the
     answers.
+
+    Attributes:
+        repaired: Whether a last line cut short was removed.
+        usage: Sums of what the adapter counted in the responses added here.
 
     Args:
         path: The file.
@@ -64,6 +75,7 @@ class ResponseLog:
     def __init__(self, path: Path, known: Index | None = None) -> None:
         self.path = path
         self.repaired = False
+        self.usage: Counter[str] = Counter()
         self._known: Index = {} if known is None else known
         self._shared = known is not None
         self._others: dict[Path, BinaryIO] = {}
@@ -105,6 +117,7 @@ class ResponseLog:
             "id": response.id,
             "task": request.task,
             "turn": request.turn,
+            "neutral": messages_hash(request.messages),
             "messages": [{"role": message.role, "content": message.content} for message in rendered],
             "text": response.text,
         }
@@ -112,6 +125,7 @@ class ResponseLog:
             record["error"] = {"kind": response.error.kind, "message": response.error.message}
         if response.usage:
             record["usage"] = dict(response.usage)
+            self.usage.update(response.usage)
         line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
         self._handle.write(line)
         if self._shared and response.error is None:

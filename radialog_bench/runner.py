@@ -30,7 +30,7 @@ class RunnerSettings:
     Attributes:
         batch_size: Requests handed to the adapter at once.
         window: Dialogs in flight; at least a few batches keep batches full.
-        timeout: Seconds the adapter may be silent before the run ends; None waits for ever.
+        timeout: Longest silence in seconds of an adapter that answers in batches, or None without a limit.
     """
 
     batch_size: int = 8

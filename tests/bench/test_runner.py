@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from radialog_bench import Adapter, All, Ask, AskFailed, Label, Message, Request, Response
-from radialog_bench.responses import ResponseLog
+from radialog_bench.responses import Index, ResponseLog
 from radialog_bench.runner import Runner, RunnerSettings
 from radialog_instruct.errors import DataError, ModelError
 from radialog_instruct.labeling import rules
@@ -151,6 +151,17 @@ def test_a_second_run_asks_nothing_and_an_edited_question_is_asked(tmp_path: Pat
     assert again.batches == [["5"]]
     assert (stats.asked, stats.from_log) == (1, 5)
     assert results[3] == "answer to 3"
+
+
+def test_the_logs_of_a_run_share_what_was_asked(tmp_path: Path) -> None:
+    known: Index = {}
+    for place, name in enumerate(("first", "second", "third")):
+        with ResponseLog(tmp_path / name, known) as log:
+            runner = Runner(Backwards(), "f", log, rules.label_many, RunnerSettings(4, 16))
+            results = dict(runner.run(ask(str(i)) for i in range(2 * place, 6)))
+        assert results == {i: f"answer to {i + 2 * place}" for i in range(6 - 2 * place)}
+        assert (runner.stats.asked, runner.stats.from_log) == ((6, 0) if place == 0 else (0, 6 - 2 * place))
+    assert (tmp_path / "second").read_bytes() == b""
 
 
 def test_failures_are_asked_again(tmp_path: Path) -> None:
