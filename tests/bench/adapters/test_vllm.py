@@ -18,6 +18,10 @@ from tests.bench.adapters.asking import answers, request
 CONTEXT = 500
 
 
+class VLLMClientError(Exception):
+    """As in vllm.exceptions: no ValueError."""
+
+
 class FakeLLM:
     """Answers like vllm.LLM; one prompt beyond the context ends the whole call before anything is computed."""
 
@@ -34,7 +38,7 @@ class FakeLLM:
         texts = [conversation[-1]["content"][-1]["text"] for conversation in messages]
         lengths = [len(text.split()) for text in texts]
         if any(length >= CONTEXT for length in lengths):
-            raise ValueError("the prompt is longer than the maximum model length")
+            raise VLLMClientError("the prompt is longer than the maximum model length")
         if "die" in texts:
             raise RuntimeError("the engine core died")
         self.calls.append(messages)
@@ -99,7 +103,7 @@ def test_an_answer_that_the_context_cuts_off_is_a_failure(tmp_path: Path) -> Non
 
 def test_a_dead_engine_ends_the_run(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="the engine failed: RuntimeError: the engine core died.*answers are kept"):
-        answers(opened(tmp_path), [request("a", "die")])
+        answers(opened(tmp_path), [request(name, "die") for name in "abc"])
 
 
 def test_it_keeps_the_contract(tmp_path: Path) -> None:
