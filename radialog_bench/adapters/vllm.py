@@ -129,7 +129,7 @@ class Vllm(Adapter):
                 use_tqdm=False,
                 chat_template=self._template,
             )
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - vLLM's own types differ by version; they are told apart below
             # One faulty request ends the whole call, before anything is computed; halving finds it. A dead engine fails
             # again at once.
             if len(ready) == 1:
