@@ -51,7 +51,14 @@ def test_failures_empty_answers_and_counts_are_shown(finished: Path) -> None:
 def test_the_overview_follows_the_benchs_order_and_names_each_headline(finished: Path) -> None:
     page = (finished / "report.html").read_text()
     cards = re.findall(r'<h3><a href="#(\w+)">', page)
-    assert cards == ["report_generation", "correction", "findings_qa", "rad_restruct", "impression", "view_classification"]
+    assert cards == [
+        "report_generation",
+        "correction",
+        "findings_qa",
+        "rad_restruct",
+        "impression",
+        "view_classification",
+    ]
     assert "<b>CE macro F1</b>" in page
     assert "<b>\N{GREEK CAPITAL LETTER DELTA} CE macro F1</b>" in page
 
@@ -113,7 +120,7 @@ def test_a_damaged_sample_is_named_by_its_line(edited) -> None:
         write_report(run)
 
 
-def test_a_megabyte_answer_and_half_a_surrogate_pair_do_not_break_the_page(edited) -> None:
+def test_a_megabyte_answer_does_not_break_the_page(edited) -> None:
     run = edited("run.json", lambda content: None)
     path = run / "samples" / "report_generation.jsonl"
     first, *rest = path.read_text().splitlines()
