@@ -319,6 +319,7 @@ def claim_folder(folder: Path, job: Job, command: Sequence[str]) -> RunInfo:
         config=job.config.identity(),
         model=job.model,
         data=job.data.info,
+        labeler=job.labeler.signature,
         versions=versions(),
         git=git_state(),
         machine=machine() if job.origin is None else job.origin.machine,
