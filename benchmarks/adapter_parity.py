@@ -92,6 +92,10 @@ def main() -> None:
         runs["vllm"] = benched(f"vllm:{given.model}", {"dtype": "float32", **engine}, given.limit, folder / "vllm")
         with served(given.model, folder / "serve.log") as url:
             runs["openai"] = benched("openai:tiny", {"base_url": url}, given.limit, folder / "openai")
+            check = [sys.executable, "-m", "radialog_bench.cli", "selfcheck", "-m", "openai:tiny"]
+            kept = subprocess.run(
+                [*check, "--model-args", f"base_url={url}"], capture_output=True, text=True, check=False
+            )
     first = runs["hf"]["answers"]
     rows = {name: compared(first, run) for name, run in runs.items()}
     result = {
@@ -101,6 +105,7 @@ def main() -> None:
         "distinct_answers": len(set(first.values())),
         "words": sum(len((text or "").split()) for text in first.values()),
         "adapters": rows,
+        "selfcheck_through_the_server": kept.stdout.splitlines(),
         "all_equal": all(row["equal"] == len(first) == row["answered"] for row in rows.values()),
     }
     given.result.write_text(json.dumps(result, indent=2) + "\n")

@@ -18,8 +18,8 @@ from radialog_instruct.sources.images import load_image, to_rgb
 SENT_AS_THEY_ARE = {"PNG": "image/png", "JPEG": "image/jpeg"}
 
 
-_CACHED = 32
-"""Images kept in memory: further questions about a study come soon after the first."""
+_CACHED = 8
+"""Images kept in memory, of about 25 MB each: further questions about a study come soon after the first."""
 
 
 def with_system(messages: tuple[Message, ...], system: str | None) -> tuple[Message, ...]:
@@ -27,6 +27,20 @@ def with_system(messages: tuple[Message, ...], system: str | None) -> tuple[Mess
     if system is None or messages[0].role == "system":
         return messages
     return (Message("system", system), *messages)
+
+
+def template_text(path: str | None) -> str | None:
+    """Read a chat template.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
+    if path is None:
+        return None
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read: {error}", where=path, mend="check --model-args chat_template") from error
 
 
 def chat_messages(messages: Sequence[Message], images: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

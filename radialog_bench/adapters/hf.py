@@ -6,13 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from radialog_bench.adapters.base import Adapter
-from radialog_bench.adapters.content import chat_messages, request_images, with_system
+from radialog_bench.adapters.content import chat_messages, request_images, template_text, with_system
 from radialog_bench.adapters.weights import local_model, unpinned_notice, weights_fingerprint
 from radialog_bench.chat import Message, Request, Response
 from radialog_instruct.errors import DataError, ModelError, missing_extra
@@ -69,9 +68,8 @@ class HuggingFace(Adapter):
         place = local_model(model)
         common = {"revision": revision, "trust_remote_code": trust_remote_code}
         processor: Any = AutoProcessor.from_pretrained(place, **common)
-        if chat_template is not None:
-            processor.chat_template = Path(chat_template).read_text(encoding="utf-8")
-        if not getattr(processor, "chat_template", None):
+        processor.chat_template = template_text(chat_template) or getattr(processor, "chat_template", None)
+        if not processor.chat_template:
             mend = "give one that places the image: --model-args chat_template=FILE.jinja"
             raise ModelError("the processor has no chat template", where=model, mend=mend)
         tokenizer = processor.tokenizer

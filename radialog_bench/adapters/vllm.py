@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from radialog_bench.adapters.base import Adapter
-from radialog_bench.adapters.content import chat_messages, request_images, with_system
+from radialog_bench.adapters.content import chat_messages, request_images, template_text, with_system
 from radialog_bench.adapters.weights import local_model, unpinned_notice, weights_fingerprint
 from radialog_bench.chat import Message, Request, Response
 from radialog_instruct.errors import DataError, ModelError, UsageError
 from radialog_instruct.replay.backends.vllm import open_llm
 
-_FAULTY_INPUT = (ValueError, TypeError, NotImplementedError)
-"""What vLLM raises before it computes, for a request that it cannot take."""
+_FAULTY_INPUT = frozenset({"VLLMClientError", "ValueError", "TypeError", "NotImplementedError"})
+"""Bases of what vLLM raises, by version, for a request that it cannot take; anything else is the engine's own fault."""
 
 
 class Vllm(Adapter):
@@ -71,7 +70,7 @@ class Vllm(Adapter):
         self.name = f"vllm:{model}"
         self._system, self._seed = system, seed
         self._place = local_model(model)
-        self._template = Path(chat_template).read_text(encoding="utf-8") if chat_template else None
+        self._template = template_text(chat_template)
         given: dict[str, Any] = {
             "model": self._place,
             "revision": revision,
@@ -130,15 +129,12 @@ class Vllm(Adapter):
                 use_tqdm=False,
                 chat_template=self._template,
             )
-        except _FAULTY_INPUT as error:
-            # One such request ends the whole call, before anything is computed; halving finds it.
+        except Exception as error:  # noqa: BLE001 - vLLM's own types differ by version; they are told apart below
+            # One faulty request ends the whole call, before anything is computed; halving finds it. A dead engine fails
+            # again at once.
             if len(ready) == 1:
-                too_long = any(word in str(error) for word in ("context", "max_model_len", "maximum model length"))
-                yield Response.failure(ready[0][0].id, "context" if too_long else "adapter", _brief(error))
+                yield self._refused(ready[0][0], error)
                 return
-        except Exception as error:
-            mend = "run the same command again: answers are kept"
-            raise ModelError(f"the engine failed: {_brief(error)}", where=self.name, mend=mend) from error
         else:
             for (request, _), output in zip(ready, outputs, strict=True):
                 yield self._response(request, output)
@@ -146,6 +142,18 @@ class Vllm(Adapter):
         half = len(ready) // 2
         yield from self._answered(ready[:half])
         yield from self._answered(ready[half:])
+
+    def _refused(self, request: Request, error: Exception) -> Response:
+        """Return the failure of a request that the engine does not take.
+
+        Raises:
+            ModelError: If it is the engine that failed.
+        """
+        if not any(base.__name__ in _FAULTY_INPUT for base in type(error).__mro__):
+            mend = "run the same command again: answers are kept"
+            raise ModelError(f"the engine failed: {_brief(error)}", where=self.name, mend=mend) from error
+        too_long = any(word in str(error) for word in ("context", "max_model_len", "maximum model length"))
+        return Response.failure(request.id, "context" if too_long else "adapter", _brief(error))
 
     def _response(self, request: Request, output: Any) -> Response:
         best = output.outputs[0]
