@@ -11,9 +11,11 @@ from typing import Literal
 from radialog_instruct.files import file_sha256
 from radialog_instruct.records import Role, View
 
-FailureKind = Literal["adapter", "contract", "timeout", "image", "missing"]
-"""Why a request has no answer: the adapter raised, broke its contract or hung, the image could not be read, or a
-predictions folder holds no answer for it."""
+FailureKind = Literal["adapter", "contract", "timeout", "image", "missing", "context"]
+"""Why a request has no answer: the adapter raised, broke its contract or hung, the image could not be read, a
+predictions folder holds no answer for it, or the dialog does not fit the model's context."""
+MESSAGE_LIMIT = 2000
+"""Characters of a failure's message that are kept. Answers are kept whole, however long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,5 +123,6 @@ class Response:
 
     @classmethod
     def failure(cls, id: str, kind: FailureKind, message: str) -> Response:
-        """Build the response of a request that failed."""
-        return cls(id=id, error=Failure(kind, message))
+        """Build the response of a request that failed; a message as long as a model's weights is cut."""
+        readable = message[:MESSAGE_LIMIT].encode("utf-8", "replace").decode()
+        return cls(id=id, error=Failure(kind, readable + ("…" if len(message) > MESSAGE_LIMIT else "")))

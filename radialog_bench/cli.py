@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +13,7 @@ from radialog_bench.commands.leaderboard import leaderboard
 from radialog_bench.commands.plan import show_plan
 from radialog_bench.commands.score import merge, score
 from radialog_bench.commands.settings import chosen_evaluations, end, say
-from radialog_instruct.errors import UsageError
+from radialog_instruct.errors import ExitCode, UsageError
 from radialog_instruct.terminal import run_app
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def _main() -> None:
 def run(
     model: Annotated[
         str,
-        typer.Option("--model", "-m", help="A name from `ls models`, module:Class, file.py:Class or predictions:DIR."),
+        typer.Option("--model", "-m", help="What `ls models` lists: a name, hf:REPO, openai:MODEL, file.py:Class, ..."),
     ],
     model_args: Annotated[
         list[str] | None, typer.Option(help="Arguments of the adapter as key=value; may be given several times.")
@@ -85,6 +84,18 @@ def run(
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Requests handed to the model at once.")] = 8,
     window: Annotated[int, typer.Option(min=1, help="Dialogs in flight.")] = 64,
+    replicas: Annotated[int, typer.Option(min=1, help="Copies of the model in Ray actors (extra: ray).")] = 1,
+    gpus_per_replica: Annotated[
+        float | None, typer.Option(min=0, help="GPUs of a copy; one by default where the cluster has any.")
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            help="Seconds the model may be silent: a program, a server's request or a copy is then "
+            "given up and replaced; a model in this process ends the run, which can be resumed.",
+        ),
+    ] = None,
     sample_ids: Annotated[
         str | None, typer.Option(help="Only these samples: a comma list, or a file with an id a line.")
     ] = None,
@@ -133,6 +144,9 @@ def run(
         seed=seed,
         batch_size=batch_size,
         window=window,
+        replicas=replicas,
+        gpus_per_replica=gpus_per_replica,
+        timeout=timeout,
         include_text=include_text,
     )
     if data is None:
@@ -184,6 +198,22 @@ def report(
     from radialog_bench.report import write_report
 
     print(write_report(folder, include_text=include_text))
+
+
+@app.command()
+def selfcheck(
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="A model to check; without one, this installation is checked.")
+    ] = None,
+    model_args: Annotated[list[str] | None, typer.Option(help="Arguments of the adapter as key=value.")] = None,
+) -> None:
+    """Check that the bench scores as it should, or that a model keeps the adapters' contract."""
+    from radialog_bench.selfcheck import check_installation, check_model
+
+    found = check_model(model, model_arguments(model_args or [])) if model is not None else check_installation()
+    print(found)
+    if not found.passed:
+        raise typer.Exit(int(ExitCode.MODEL if model is not None else ExitCode.FAILED_SAMPLES))
 
 
 for command in (score, compare, merge, leaderboard):
@@ -238,7 +268,9 @@ def _progress() -> Any:
 
 def main() -> None:
     """Entry point of the console script."""
-    sys.exit(run_app(app, "radialog-bench"))
+    from radialog_bench.watchdog import leave
+
+    leave(run_app(app, "radialog-bench"))
 
 
 if __name__ == "__main__":

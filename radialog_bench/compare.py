@@ -96,7 +96,7 @@ def _evaluations(a: StoredRun, b: StoredRun, settings: CompareSettings) -> list[
         UsageError: If one, or a metric, that was asked for is in neither run.
     """
     both = a.results.evaluations.keys() & b.results.evaluations.keys()
-    common = sorted(both, key=lambda name: (EVALUATION_NAMES.index(name) if name in EVALUATION_NAMES else -1, name))
+    common = sorted(both, key=lambda name: (*EVALUATION_NAMES, name).index(name))
     if not common:
         raise DataError(
             "no evaluation in common", where=f"{a.folder} and {b.folder}", mend="compare runs of the same evaluations"

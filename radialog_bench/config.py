@@ -62,12 +62,18 @@ class RunConfig(BaseModel):
     seed: int = 0
     batch_size: int = Field(default=8, ge=1)
     window: int = Field(default=64, ge=1)
+    replicas: int = Field(default=1, ge=1)
+    """Copies of the model, each in a Ray actor with batches of its own."""
+    gpus_per_replica: float | None = Field(default=None, ge=0)
+    """None takes one where the cluster has any."""
+    timeout: float | None = Field(default=None, gt=0)
+    """Seconds the model may be silent; None waits for ever."""
     include_text: bool = False
     """Let the report page show texts of credentialed sources."""
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that change what is asked or how it is scored."""
-        free = {"batch_size", "window", "include_text", *PLACES}
+        free = {"batch_size", "window", "replicas", "gpus_per_replica", "timeout", "include_text", *PLACES}
         return self.model_dump(mode="json", exclude=free)
 
     def paths(self) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from hashlib import sha256
 
 from radialog_bench.adapters.base import Adapter, BenchContext, image_key
@@ -19,7 +20,7 @@ from radialog_instruct.config import SourcePlaces
 from radialog_instruct.errors import DataError, UsageError
 from radialog_instruct.findings import findings_text, positives
 from radialog_instruct.records import Study
-from radialog_instruct.sources import Reader
+from radialog_instruct.sources import SOURCES, Reader
 from radialog_instruct.sources.images import check_image
 from radialog_instruct.sources.rad_restruct import RadReStructReader
 
@@ -102,6 +103,10 @@ def open_reader(config: RunConfig) -> Reader:
     Raises:
         RadialogError: As ``open_source``.
     """
+    known = (*SOURCES, RadReStructReader.name, PARQUET)
+    if config.data not in known:
+        close = get_close_matches(config.data, known, n=1, cutoff=0.4) or known
+        raise UsageError(f"no data {config.data!r}", where="--data", mend=f"did you mean {' or '.join(close)}?")
     if config.data == PARQUET:
         if config.root is None:
             raise UsageError("a dataset's folder is needed", where="--data parquet", mend="give --root DATASET")

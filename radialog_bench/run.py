@@ -27,8 +27,8 @@ from radialog_bench.responses import Index, ResponseLog
 from radialog_bench.results import EvaluationResult, ModelInfo, RunInfo, RunResults, SampleRecord, Speed
 from radialog_bench.runner import LabelMany, Runner, RunnerSettings
 from radialog_bench.scoring import ScoredPart, failures_of, not_asked, score_part
-from radialog_bench.selection import OTHER_SHARD
 from radialog_bench.speed import Stopwatch, speed_of, write_speed
+from radialog_bench.watchdog import closed_in_time
 from radialog_instruct.errors import DataError, RadialogError, UsageError
 from radialog_instruct.files import replacing, unwritable, write_json
 from radialog_instruct.findings import Labels
@@ -81,7 +81,7 @@ def run_benchmark(
     Raises:
         RadialogError: If data, model or folder cannot be used; ``exit_code`` says which.
     """
-    adapter = load_adapter(config.model, config.model_args)
+    adapter = open_model(config)
     try:
         data = load_data(config, adapter)
         labeler = open_labeler(config.labeler or default_labeler(data.info.source), config.chexbert, config.vocabulary)
@@ -90,7 +90,7 @@ def run_benchmark(
         job = Job(config, adapter, model, data, labeler)
         return write_run(job, folder, command, announce=announce, progress=progress)
     finally:
-        adapter.close()
+        closed_in_time(adapter.close)
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def _run(job: Job, folder: Path, info: RunInfo, progress: Progress | None) -> Fi
                     model.fingerprint,
                     log,
                     watch.without(_labels_or_refuse(labeler)),
-                    RunnerSettings(config.batch_size, config.window),
+                    runner_settings(config, adapter),
                     partial(progress, name, len(part.samples)) if progress else bool,
                 )
                 with watch.running():
@@ -208,9 +208,39 @@ def converse(runner: Runner, part: EvaluationData, config: RunConfig) -> list[Co
     return [outcome for outcome in outcomes if outcome is not None]
 
 
+def open_model(config: RunConfig) -> Adapter:
+    """Build the model, or as many copies as the run wants.
+
+    Raises:
+        RadialogError: If it cannot be built.
+    """
+    if config.replicas == 1:
+        return load_adapter(config.model, config.model_args)
+    from radialog_bench.adapters.replicas import ReplicatedAdapter
+
+    return ReplicatedAdapter(
+        config.model,
+        config.model_args,
+        replicas=config.replicas,
+        batch_size=config.batch_size,
+        num_gpus=config.gpus_per_replica,
+    )
+
+
+def runner_settings(config: RunConfig, adapter: Adapter) -> RunnerSettings:
+    """Return how the runner works: a batch for every copy, and a watch over an adapter that cannot watch itself."""
+    batch = config.batch_size * config.replicas
+    watched = config.timeout is not None and not adapter.limit_silence(config.timeout)
+    return RunnerSettings(batch, max(config.window, batch), config.timeout if watched else None)
+
+
 def model_info(adapter: Adapter, config: RunConfig) -> ModelInfo:
-    """Return the model's description; the fingerprint covers the adapter's own, its name and its arguments."""
-    identity = json.dumps([adapter.name, adapter.fingerprint(), config.model_args], sort_keys=True, default=str)
+    """Return the model's description.
+
+    The fingerprint covers the adapter's own, its name, and the arguments that may change an answer.
+    """
+    arguments = {name: value for name, value in config.model_args.items() if name not in adapter.free_arguments}
+    identity = json.dumps([adapter.name, adapter.fingerprint(), arguments], sort_keys=True, default=str)
     return ModelInfo(
         name=adapter.name,
         fingerprint=sha256(identity.encode()).hexdigest(),
@@ -348,11 +378,14 @@ def _differences(earlier: RunInfo, config: RunConfig, model: ModelInfo, data: Ru
 
 
 def exit_failed(results: RunResults) -> bool:
-    """Tell whether samples failed or a metric could not be computed."""
+    """Tell whether samples failed or a metric could not be computed.
+
+    An evaluation that the data have no sample for is no failure.
+    """
     return any(
         part.n_error or any(metric.value is None for metric in part.metrics.values())
         for part in results.evaluations.values()
-        if part.n or OTHER_SHARD not in part.counts  # a shard may hold no sample of an evaluation
+        if part.n
     )
 
 

@@ -30,10 +30,12 @@ class RunnerSettings:
     Attributes:
         batch_size: Requests handed to the adapter at once.
         window: Dialogs in flight; at least a few batches keep batches full.
+        timeout: Longest silence in seconds of an adapter that answers in batches, or None without a limit.
     """
 
     batch_size: int = 8
     window: int = 64
+    timeout: float | None = None
 
 
 @dataclass
@@ -231,9 +233,9 @@ class Runner:
 
     def _answers(self) -> Iterator[None]:
         """Ask the model, and stop whenever dialogs can go on."""
-        if isinstance(self._adapter, StreamingAdapter):
+        if isinstance(self._adapter, StreamingAdapter) and callable(self._adapter.stream):
             asked = self.stats.asked
-            for response in checked_stream(self._adapter, self._take, self._open):
+            for response in checked_stream(self._adapter, self._take, self._open, self._settings.timeout):
                 if response is not None:
                     self._answered(response)
                 self._log.settle()
@@ -244,7 +246,7 @@ class Runner:
         else:
             requests = [self._sent() for _ in range(min(len(self._queue), self._settings.batch_size))]
             self.stats.batches[len(requests)] += 1
-            for response in checked_responses(self._adapter, requests):
+            for response in checked_responses(self._adapter, requests, self._settings.timeout):
                 self._answered(response)
             yield
         self._log.settle()

@@ -74,8 +74,8 @@ class RaDialogProject(Adapter):
 
     def generate(self, requests: list[Request]) -> Iterable[Response]:
         """Answer a batch; an image that cannot be read fails its own request only."""
+        from radialog_instruct.sources.images import load_image
         from radialog_model.generate import Question, answer
-        from radialog_model.processing import load_image
 
         ready: list[tuple[Request, Image.Image]] = []
         for request in requests:

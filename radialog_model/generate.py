@@ -21,7 +21,7 @@ class Question:
     Attributes:
         turns: The neutral dialog, ending with a user turn.
         task: Task of the last user turn.
-        image: The image, as ``processing.load_image`` gives it.
+        image: The image, as ``radialog_instruct.sources.images.load_image`` gives it.
         findings: The findings text, or None for a prompt without one.
     """
 

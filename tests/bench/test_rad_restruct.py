@@ -111,7 +111,7 @@ def test_the_reference_scores_one_everywhere(samples: list[EvalSample], tmp_path
     assert {result.ceiling for result in sheet.metrics.values()} == {1}
     assert sheet.counts == {}
     assert sheet.parsed == sheet.reference_parsed
-    assert [row[0] for row in sheet.tables["levels"].rows][:2] == ["level1", "level2"]
+    assert [row[0] for row in sheet.tables["levels"].rows][:2] == ["level 1", "level 2"]
     assert {value for row in sheet.tables["levels_unmatched"].rows for value in row[1:]} == {1}
 
 
@@ -221,9 +221,22 @@ def test_rad_restruct_is_a_source_of_its_own(tmp_path: Path, capsys: pytest.Capt
     assert bench(*common, "-m", "oracle", "-o", str(tmp_path / "x")) == 2
     assert "--root" in capsys.readouterr().err
     assert bench(*common, "-m", "oracle", "--root", str(tmp_path), "-o", str(tmp_path / "x")) == 3
+    assert bench("run", "-m", "oracle", "--data", "rad_restruct", "--root", str(DEMO)) == 2
+    assert "--data: no data 'rad_restruct'. did you mean rad-restruct?" in capsys.readouterr().err
     assert (
         bench(*common, "-m", "oracle", "--root", str(DEMO), "--rad-restruct", str(DEMO), "-o", str(tmp_path / "x")) == 2
     )
+
+
+def test_images_lie_beside_the_annotation(tmp_path: Path) -> None:
+    folder = tmp_path / "rr"
+    shutil.copytree(DEMO, folder)
+    (folder / "images").mkdir()
+    shutil.copy(demo_dir() / "images" / "nih-00000468_015.jpg", folder / "images" / "nih-00000468_015.png")
+    options = ("--data", "rad-restruct", "--root", str(folder), "-e", "rad_restruct", "--bootstrap", "0")
+    assert bench("run", "-m", "constant", *options, "--limit-to-images", "-o", str(tmp_path / "c")) == 0
+    found = results(tmp_path / "c")
+    assert (found["n"], found["counts"]) == (1, {"image file missing": 23})
 
 
 def test_retrieval_answers_with_the_neighbours_report(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from radialog_bench import Adapter, All, Ask, AskFailed, Label, Message, Request, Response
-from radialog_bench.responses import ResponseLog
+from radialog_bench.responses import Index, ResponseLog
 from radialog_bench.runner import Runner, RunnerSettings
 from radialog_instruct.errors import DataError, ModelError
 from radialog_instruct.labeling import rules
@@ -153,6 +153,17 @@ def test_a_second_run_asks_nothing_and_an_edited_question_is_asked(tmp_path: Pat
     assert results[3] == "answer to 3"
 
 
+def test_the_logs_of_a_run_share_what_was_asked(tmp_path: Path) -> None:
+    known: Index = {}
+    for place, name in enumerate(("first", "second", "third")):
+        with ResponseLog(tmp_path / name, known) as log:
+            runner = Runner(Backwards(), "f", log, rules.label_many, RunnerSettings(4, 16))
+            results = dict(runner.run(ask(str(i)) for i in range(2 * place, 6)))
+        assert results == {i: f"answer to {i + 2 * place}" for i in range(6 - 2 * place)}
+        assert (runner.stats.asked, runner.stats.from_log) == ((6, 0) if place == 0 else (0, 6 - 2 * place))
+    assert (tmp_path / "second").read_bytes() == b""
+
+
 def test_failures_are_asked_again(tmp_path: Path) -> None:
     run(Answers(Response.failure("x", "adapter", "busy")), [ask("x")], tmp_path / "log")
     results, stats = run(Backwards(), [ask("x")], tmp_path / "log")
@@ -274,6 +285,14 @@ def test_a_stream_is_held_to_the_contract(tmp_path: Path, answers, message: str)
 
     with pytest.raises(ModelError, match=message):
         run(Odd(), (ask(str(i)) for i in range(6)), tmp_path / "log")
+
+
+def test_an_attribute_called_stream_is_no_stream(tmp_path: Path) -> None:
+    class Flag(Backwards):
+        stream = True
+
+    results, _ = run(Flag(), [ask("x")], tmp_path / "log")
+    assert results == {0: "answer to x"}
 
 
 def test_two_requests_of_one_id_are_refused(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from radialog_instruct.assets import demo_dir
 from radialog_instruct.errors import DataError, ModelError, UsageError
 from radialog_instruct.findings import FINDINGS
 from radialog_instruct.records import Turn
+from radialog_instruct.sources.images import load_image
 from radialog_instruct.terminal import run_app
 from radialog_model.adapter import RaDialogProject
 from radialog_model.checkpoint import load_checkpoint, validate_tokens
@@ -21,7 +22,6 @@ from radialog_model.cli import app
 from radialog_model.data import IGNORED, encode
 from radialog_model.findings import names_above, tune_thresholds
 from radialog_model.generate import Question, answer, predict_findings, prompt_text
-from radialog_model.processing import load_image
 from radialog_model.prompts import layout
 from radialog_model.tower import balanced_weights, mean_auroc
 

@@ -28,7 +28,7 @@ _COLUMNS = {
     "precision": "precision",
     "recall": "recall",
     "accuracy": "accuracy",
-    "report_accuracy": "reports without an error",
+    "report_accuracy": "exact reports",
 }
 
 
@@ -39,11 +39,11 @@ def vector_metrics(*, matched: bool) -> tuple[Metric[Floats], ...]:
         matched: Whether the vectors' instances are matched; stands in the signatures, and in the names where not.
     """
     ending = "" if matched else "_unmatched"
-    switch = f"match_instances:{'on' if matched else 'off'}|zero_division:1|parser:options|v1"
+    switch = f"match_instances:{'on' if matched else 'off'}|parser:options|v1"
     averages = [
         Metric(
             f"{prefix}{name}{ending}",
-            f"{prefix}{name}|{rows}|{switch}",
+            f"{prefix}{name}|{rows}|zero_division:1|{switch}",
             _class_statistics,
             partial(average, name=name),
             per_sample=False,
@@ -69,11 +69,19 @@ def level_table(predictions: Floats, targets: Floats, layout: Layout, *, matched
         matched: Whether instances are matched, for the title.
     """
     rows = [
-        (name.replace("_", " "), *_shown(level_scores(predictions[:, part], targets[:, part])))
+        (
+            name.replace("level", "level ").replace("_", ", "),
+            *_shown(level_scores(predictions[:, part], targets[:, part])),
+        )
         for name, part in level_columns(layout).items()
     ]
     title = f"Scores by level, instances {'matched' if matched else 'as they were named'}"
     return Table(title=title, columns=("", *_COLUMNS.values()), rows=tuple(rows))
+
+
+def _title(level: str) -> str:
+    number, _, kind = level.removeprefix("level").partition("_")
+    return f"level {number}" + (f", {kind.replace('_', ' ')}" if kind else "")
 
 
 def _shown(scores: LevelScores) -> list[float | None]:
