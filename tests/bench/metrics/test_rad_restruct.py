@@ -133,7 +133,7 @@ def test_a_folder_without_its_files_is_refused(tmp_path: Path) -> None:
 bits = st.integers(0, 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data(), st.integers(1, 6), st.integers(2, 7))
 def test_official_averages_equal_scikit_learns_report(data: st.DataObject, n: int, width: int) -> None:
     draw = st.lists(st.lists(bits, min_size=width, max_size=width), min_size=n, max_size=n)
