@@ -205,6 +205,23 @@ def test_a_metric_without_a_value_is_named_and_the_exit_code_says_so(
     assert bench("compare", *copies, "--metrics", "bleu1", "-e", "report_generation", *QUICK) == 5
 
 
+def test_an_evaluation_that_nobody_scored_does_not_stop_the_others(
+    copies: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def empty(run: Path, name: str) -> None:
+        np.savez_compressed(run / "statistics" / f"{name}.npz", ids=(), clusters=[])
+
+    empty(copies[0], "correction")
+    empty(copies[1], "correction")
+    empty(copies[1], "impression")
+    found = compare(*copies, tmp_path / "c.json")
+    assert not {"correction", "impression"} & found.evaluations.keys()
+    assert found.left_out["correction"] == "no sample was scored in A and B"
+    assert "not compared: impression, no sample was scored in B" in capsys.readouterr().out
+    assert bench("compare", *copies, "-e", "correction", *QUICK) == 3
+    assert "not one sample was scored in both" in capsys.readouterr().err
+
+
 def test_scores_that_are_not_numbers_are_no_difference(copies: tuple[Path, Path], tmp_path: Path) -> None:
     path = copies[1] / "statistics" / "report_generation.npz"
     with np.load(path) as arrays:
