@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from radialog_bench.compare_part import per_sample
 from radialog_bench.comparison import Comparison
 from radialog_bench.metrics.significance import holm
 from radialog_bench.stored import load_statistics
@@ -62,6 +63,14 @@ def test_who_is_better_on_which_samples(demo_runs: Path, tmp_path: Path) -> None
     lines = (demo_runs / "retrieval" / "samples" / "report_generation.jsonl").read_text().splitlines()
     scores = {record["id"]: record["scores"]["rouge_l"] for record in map(json.loads, lines)}
     assert all(scores[sample.id] == pytest.approx(sample.b) for sample in (*row.gains, *row.drops))
+
+
+def test_the_smoothing_of_bleu_makes_nobody_better() -> None:
+    a, b = np.array([0.2, 0.0, 0.5, 0.1]), np.array([0.2003, 1e-4, 0.4, np.nan])
+    found = per_sample(a, b, ["s1", "s2", "s3", "s4"], higher_is_better=True)
+    assert (found.wins, found.losses, found.ties, found.undefined) == (0, 1, 2, 1)
+    turned = per_sample(a, b, ["s1", "s2", "s3", "s4"], higher_is_better=False)
+    assert (turned.wins, [sample.id for sample in turned.gains]) == (1, ["s3"])
 
 
 def test_exchanging_the_runs_turns_the_signs(demo_runs: Path, tmp_path: Path) -> None:
