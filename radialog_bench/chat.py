@@ -69,7 +69,9 @@ class Request:
         messages: The dialog so far in neutral wording, without image markers and without predicted findings.
         images: The images; they belong to the first user turn.
         generation: Decoding settings.
-        indication: The clinical indication where the run gives it to the model, else None.
+        indication: The clinical indication where the run gives it to the model, else None; it stands in the first
+            message already, and is given apart for adapters that write their own prompts.
+        choices: The answers that the question allows, where it names them.
     """
 
     id: str
@@ -79,6 +81,7 @@ class Request:
     images: tuple[ImageRef, ...] = ()
     generation: Generation = Generation()
     indication: str | None = None
+    choices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.messages or self.messages[-1].role != "user":

@@ -60,9 +60,17 @@ def run(
         Path | None, typer.Option(help="CheXbert's chexbert.pth; by default from the Hub (StanfordAIMI/RRG_scorers).")
     ] = None,
     vocabulary: Annotated[Path | None, typer.Option(help="bert-base-uncased's vocab.txt for CheXbert.")] = None,
+    indication: Annotated[
+        bool, typer.Option("--indication", help="Give the report prompt the clinical indication.")
+    ] = False,
+    image: Annotated[bool, typer.Option("--image/--no-image", help="Show the model the image.")] = True,
+    tokens: Annotated[str, typer.Option(help="New tokens by turn as in the release v2 (300) or v1.")] = "v2",
     view_parser: Annotated[str, typer.Option(help="whole-word, or released for the released code's rule.")] = (
         "whole-word"
     ),
+    findings_parser: Annotated[
+        str, typer.Option(help="lower-cased, or released-v2 for the rule of the released code of v2.")
+    ] = "lower-cased",
     on_error: Annotated[str, typer.Option(help="A failed sample: zero (worst answer), skip or fail.")] = "zero",
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples of the 95 % intervals.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
@@ -93,7 +101,11 @@ def run(
         chexbert=chexbert,
         vocabulary=vocabulary,
         reports=reports,
+        indication=indication,
+        image=image,
+        tokens=tokens,
         view_parser=view_parser,
+        findings_parser=findings_parser,
         on_error=on_error,
         bootstrap=bootstrap,
         seed=seed,

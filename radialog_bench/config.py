@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from radialog_bench.evaluations import EVALUATION_NAMES
+from radialog_bench.evaluations import EVALUATION_NAMES, Options
+from radialog_bench.evaluations.base import TokenLimits
 
 OnError = Literal["zero", "skip", "fail"]
 """What a failed sample counts as: the worst answer, nothing, or the end of the run."""
@@ -36,7 +37,14 @@ class RunConfig(BaseModel):
     """CheXbert's checkpoint; None takes it from the Hub. Its hash stands in every signature."""
     vocabulary: Path | None = None
     """BERT's vocabulary for CheXbert; None takes it from the Hub."""
+    indication: bool = False
+    """Give the report prompt the clinical indication, where a study has one."""
+    image: bool = True
+    """Show the model the image."""
+    tokens: TokenLimits = "v2"
+    """New tokens by turn, as in the release v1 or v2."""
     view_parser: str = "whole-word"
+    findings_parser: str = "lower-cased"
     on_error: OnError = "zero"
     bootstrap: int = Field(default=1000, ge=0)
     seed: int = 0
@@ -49,3 +57,13 @@ class RunConfig(BaseModel):
         """Return the settings that change what is asked or how it is scored."""
         free = {"batch_size", "window", "include_text", "root", "reports", "chexbert", "vocabulary"}
         return self.model_dump(mode="json", exclude=free)
+
+    def options(self) -> Options:
+        """Return the switches of the evaluations."""
+        return Options(
+            indication=self.indication,
+            image=self.image,
+            tokens=self.tokens,
+            view_parser=self.view_parser,
+            findings_parser=self.findings_parser,
+        )

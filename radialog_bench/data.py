@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from radialog_bench.adapters.base import Adapter, BenchContext
+from radialog_bench.adapters.base import Adapter, BenchContext, image_key
+from radialog_bench.chat import Request
 from radialog_bench.config import RunConfig
 from radialog_bench.evaluations import EVALUATIONS, EvalSample, Evaluation, LeftOut
-from radialog_bench.evaluations.view_classification import ViewClassification
+from radialog_bench.labelers import LabelMany
 from radialog_bench.results import DataInfo
 from radialog_instruct.errors import DataError
 from radialog_instruct.findings import findings_text, positives
@@ -85,28 +86,46 @@ def load_data(config: RunConfig, adapter: Adapter) -> RunData:
 
 
 def evaluations(config: RunConfig) -> tuple[Evaluation, ...]:
-    """Return the configured evaluations."""
-    return tuple(
-        kind(parser=config.view_parser) if kind is ViewClassification else kind()
-        for kind in EVALUATIONS
-        if kind.name in config.evaluations
-    )
+    """Return the configured evaluations.
+
+    Raises:
+        UsageError: If one of their switches has an unknown value.
+    """
+    return tuple(kind(config.options()) for kind in EVALUATIONS if kind.name in config.evaluations)
 
 
-def bench_context(data: RunData, config: RunConfig) -> BenchContext:
-    """Return what baselines may know."""
-    samples = [sample for part in data.parts for sample in part.samples]
+def bench_context(data: RunData, config: RunConfig, label_many: LabelMany | None) -> BenchContext:
+    """Return what baselines may know.
+
+    Args:
+        data: The run's data.
+        config: The run.
+        label_many: The run's labeler, or None without one.
+    """
+    by_evaluation = {
+        part.evaluation.name: {image_key(sample.id): (part.evaluation, sample) for sample in part.samples}
+        for part in data.parts
+    }
+    anywhere = {key: found for known in by_evaluation.values() for key, found in known.items()}
 
     def studies() -> Iterator[Study]:
         return data.reader.studies()
 
-    labelled = {sample.id: next(iter(sample.study.labels.values()), None) for sample in samples}
+    def answer(request: Request) -> str:
+        # A report that another evaluation asks for has the id of the report generation evaluation.
+        known = by_evaluation.get(request.id.partition("/")[0], anywhere)
+        key = image_key(request.id)
+        evaluation, sample = known.get(key) or anywhere[key]
+        return evaluation.reference_answer(sample, request, label_many)
+
+    labelled = {key: next(iter(sample.study.labels.values()), None) for key, (_, sample) in anywhere.items()}
     return BenchContext(
-        answers={sample.id: sample.reference for sample in samples},
-        study_of={sample.id: (sample.study.study_id, sample.study.subject_id) for sample in samples},
-        findings={name: findings_text(positives(labels)) for name, labels in labelled.items() if labels is not None},
+        answer=answer,
+        study_of={key: (sample.study.study_id, sample.study.subject_id) for key, (_, sample) in anywhere.items()},
+        findings={key: findings_text(positives(labels)) for key, labels in labelled.items() if labels is not None},
         studies=studies,
         split=config.split,
+        terms=data.info.terms,
     )
 
 

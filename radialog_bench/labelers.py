@@ -15,6 +15,10 @@ DEFAULT_LABELERS = {"demo": "rules"}
 """Source -> labeler; every other source is scored by CheXbert, as the paper does."""
 
 
+LabelMany = Callable[[Sequence[str]], list[Labels]]
+"""Texts to labels."""
+
+
 @dataclass(frozen=True)
 class Labeler:
     """A labeler that is ready, or the reason why it is not.
@@ -28,8 +32,13 @@ class Labeler:
 
     name: str
     signature: str
-    label_many: Callable[[Sequence[str]], list[Labels]] | None
+    label_many: LabelMany | None
     unavailable: str | None = None
+
+    @property
+    def reason(self) -> str:
+        """Why it is unavailable, in words that are never empty."""
+        return self.unavailable or "the labeler is not available"
 
 
 def default_labeler(source: str) -> str:
@@ -50,7 +59,7 @@ def open_labeler(name: str, chexbert: Path | None = None, vocabulary: Path | Non
         ModelError: If the checkpoint that was given cannot be used.
     """
     if name == "rules":
-        return Labeler(name, rules.signature(), rules.label_many)
+        return Labeler(name, rules.signature(), _remembering(rules.label_many))
     if name == "chexbert":
         return _open_chexbert(chexbert, vocabulary)
     raise UsageError(f"no labeler {name!r}", where="--labeler", mend="choose from: chexbert, rules")
@@ -70,4 +79,17 @@ def _open_chexbert(checkpoint: Path | None, vocabulary: Path | None) -> Labeler:
         labels = labeler.label_many(texts)
         return [made if text.strip() else make_labels({}) for text, made in zip(texts, labels, strict=True)]
 
-    return Labeler("chexbert", labeler.signature(), label_many)
+    return Labeler("chexbert", labeler.signature(), _remembering(label_many))
+
+
+def _remembering(label_many: LabelMany) -> LabelMany:
+    """Label each distinct text once: several evaluations of a run score the same references and reports."""
+    known: dict[str, Labels] = {}
+
+    def remembered(texts: Sequence[str]) -> list[Labels]:
+        new = list(dict.fromkeys(text for text in texts if text not in known))
+        if new:
+            known.update(zip(new, label_many(new), strict=True))
+        return [known[text] for text in texts]
+
+    return remembered

@@ -49,16 +49,18 @@ class ResponseLog:
 
     Args:
         path: The file.
+        known: Answers by key that are shared with the other logs of a run: a report that several evaluations ask for is
+            asked once.
 
     Raises:
         DataError: If a line other than the last is damaged.
         UsageError: If the file cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, known: dict[str, Response] | None = None) -> None:
         self.path = path
         self.repaired = False
-        self._answers: dict[str, Response] = {}
+        self._answers: dict[str, Response] = {} if known is None else known
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._handle = path.open("a+b")

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from radialog_instruct.records import Terms
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class _Record(BaseModel):
@@ -48,6 +48,8 @@ class EvaluationResult(_Record):
 
     evaluation: str
     version: int
+    headline: str = ""
+    """The metric that stands for the evaluation where there is room for one."""
     n: int
     """Samples of the evaluation."""
     n_studies: int
@@ -55,7 +57,7 @@ class EvaluationResult(_Record):
     n_scored: int
     """Samples that entered the metrics."""
     n_error: int
-    """Requests that failed, of whatever kind."""
+    """Samples with a request that failed, of whatever kind; ``counts`` tells the requests by kind."""
     counts: dict[str, int]
     """What was left out or could not be parsed, by reason; never silent."""
     metrics: dict[str, MetricResult]
@@ -121,6 +123,8 @@ class SampleRecord(_Record):
     prediction: str | None
     """The scored answer, or None when the request failed."""
     reference: str
+    parts: dict[str, str | None] = {}
+    """Named answers of a dialog that asks for several; None where one failed."""
     parsed: str | None = None
     """The answer's parsed form, for example ``"ap"`` or a comma list of labels."""
     reference_parsed: str | None = None

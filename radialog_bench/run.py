@@ -16,8 +16,11 @@ from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
+
 from radialog_bench.adapters.base import Adapter
 from radialog_bench.adapters.registry import load_adapter
+from radialog_bench.chat import Response
 from radialog_bench.config import RunConfig
 from radialog_bench.data import EvaluationData, RunData, bench_context, load_data
 from radialog_bench.dialog import AskFailed
@@ -26,7 +29,7 @@ from radialog_bench.labelers import Labeler, default_labeler, open_labeler
 from radialog_bench.responses import ResponseLog
 from radialog_bench.results import EvaluationResult, ModelInfo, RunInfo, RunResults, SampleRecord
 from radialog_bench.runner import LabelMany, Runner, RunnerSettings
-from radialog_bench.scoring import score_part
+from radialog_bench.scoring import ScoredPart, failures_of, not_asked, score_part
 from radialog_instruct.errors import DataError, RadialogError, UsageError
 from radialog_instruct.files import replacing, unwritable, write_json
 from radialog_instruct.findings import Labels
@@ -106,31 +109,36 @@ def _run(
 ) -> Finished:
     from radialog_bench.report import write_report
 
-    adapter.prepare(bench_context(data, config))
+    adapter.prepare(bench_context(data, config, labeler.label_many))
     evaluations: dict[str, EvaluationResult] = {}
     remarks: list[str] = []
     asked = from_log = 0
+    answers: dict[str, Response] = {}
     for part in data.parts:
         name = part.evaluation.name
-        with ResponseLog(folder / "responses" / f"{name}.jsonl") as log:
-            if log.repaired:
-                remarks.append(f"{log.path.name}: a last line cut short by a crash was removed")
-            runner = Runner(
-                adapter,
-                model.fingerprint,
-                log,
-                _labels_or_refuse(labeler),
-                RunnerSettings(config.batch_size, config.window),
-                partial(progress, name, len(part.samples)) if progress else bool,
-            )
-            outcomes = converse(runner, part, config)
-        asked, from_log = asked + runner.stats.asked, from_log + runner.stats.from_log
-        result, records = score_part(part, outcomes, config, labeler)
-        evaluations[name] = result
-        first = next((record.error for record in records if record.error), None)
+        if part.evaluation.needs_labeler and labeler.label_many is None:
+            scored = not_asked(part, labeler)
+        else:
+            with ResponseLog(folder / "responses" / f"{name}.jsonl", answers) as log:
+                if log.repaired:
+                    remarks.append(f"{log.path.name}: a last line cut short by a crash was removed")
+                runner = Runner(
+                    adapter,
+                    model.fingerprint,
+                    log,
+                    _labels_or_refuse(labeler),
+                    RunnerSettings(config.batch_size, config.window),
+                    partial(progress, name, len(part.samples)) if progress else bool,
+                )
+                outcomes = converse(runner, part, config)
+            asked, from_log = asked + runner.stats.asked, from_log + runner.stats.from_log
+            scored = score_part(part, outcomes, config, labeler)
+        evaluations[name] = scored.result
+        first = next((record.error for record in scored.records if record.error), None)
         if first is not None:
-            remarks.append(f"{name}: {result.n_error} of {result.n} samples failed, first: {first}")
-        write_samples(folder / "samples" / f"{name}.jsonl", records)
+            remarks.append(f"{name}: {scored.result.n_error} of {scored.result.n} samples failed, first: {first}")
+        write_samples(folder / "samples" / f"{name}.jsonl", scored.records)
+        write_statistics(folder / "statistics" / f"{name}.npz", scored)
     results = RunResults(model=model, data=data.info, evaluations=evaluations)
     write_json(folder / RESULTS, results.model_dump(mode="json"))
     write_report(folder, include_text=config.include_text)
@@ -141,14 +149,14 @@ def converse(runner: Runner, part: EvaluationData, config: RunConfig) -> list[Co
     """Hold all dialogs of an evaluation; outcomes come back in the samples' order.
 
     Raises:
-        SampleFailedError: If a sample failed and the run is to end then.
+        SampleFailedError: If a question failed and the run is to end then.
     """
     outcomes: list[Conversation | AskFailed | None] = [None] * len(part.samples)
     for index, outcome in runner.run(part.evaluation.dialog(sample) for sample in part.samples):
-        if isinstance(outcome, AskFailed) and config.on_error == "fail":
-            raise SampleFailedError(
-                str(outcome.failure.message), where=outcome.request.id, mend="or score on with --on-error zero"
-            )
+        failed = failures_of(outcome)
+        if failed and config.on_error == "fail":
+            mend = "or score on with --on-error zero"
+            raise SampleFailedError(str(failed[0].message), where=part.samples[index].id, mend=mend)
         outcomes[index] = outcome
     return [outcome for outcome in outcomes if outcome is not None]
 
@@ -228,6 +236,20 @@ def write_samples(path: Path, records: Sequence[SampleRecord]) -> None:
     with replacing(path) as temporary:
         lines = "".join(record.model_dump_json() + "\n" for record in records)
         temporary.write_text(lines, encoding="utf-8")
+
+
+def write_statistics(path: Path, scored: ScoredPart) -> None:
+    """Write the sufficient statistics of every metric, atomically, for comparisons between runs.
+
+    The file holds ``ids`` and ``clusters`` [n] and, by the name of each metric, its statistics [n, k].
+
+    Args:
+        path: The file.
+        scored: The scored evaluation.
+    """
+    sheet = scored.sheet
+    with replacing(path) as temporary, temporary.open("wb") as handle:
+        np.savez_compressed(handle, ids=scored.ids, clusters=list(sheet.clusters), **sheet.statistics)  # type: ignore[arg-type]
 
 
 def _labels_or_refuse(labeler: Labeler) -> LabelMany:

@@ -4,22 +4,42 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from radialog_bench.chat import Failure
 from radialog_bench.config import RunConfig
 from radialog_bench.data import EvaluationData
 from radialog_bench.dialog import AskFailed
-from radialog_bench.evaluations.base import Conversation, EvalSample, ScoringSettings
+from radialog_bench.evaluations.base import Conversation, EvalSample
 from radialog_bench.labelers import Labeler
 from radialog_bench.results import EvaluationResult, SampleRecord
+from radialog_bench.sheet import ScoringSettings, Sheet
+
+
+@dataclass(frozen=True)
+class ScoredPart:
+    """A scored evaluation.
+
+    Attributes:
+        result: Its scores.
+        records: A record for each sample, in the samples' order.
+        ids: The samples that entered the metrics.
+        sheet: The filled-in sheet, with the statistics of these samples.
+    """
+
+    result: EvaluationResult
+    records: list[SampleRecord]
+    ids: tuple[str, ...]
+    sheet: Sheet
 
 
 def score_part(
     part: EvaluationData, outcomes: Sequence[Conversation | AskFailed], config: RunConfig, labeler: Labeler
-) -> tuple[EvaluationResult, list[SampleRecord]]:
+) -> ScoredPart:
     """Score one evaluation.
 
-    With ``on_error="zero"`` a failed sample stays in the denominator with an empty answer; with ``"skip"`` it leaves
-    it. Either way it is counted as an error.
+    A sample has failed when a question of its dialog has no answer. With ``on_error="zero"`` it stays in the
+    denominator with what it has, the rest empty; with ``"skip"`` it leaves it. Either way it is counted as an error.
 
     Args:
         part: The evaluation and its samples.
@@ -28,49 +48,71 @@ def score_part(
         labeler: The labeler of clinical efficacy.
     """
     pairs = list(zip(part.samples, outcomes, strict=True))
-    failed = [outcome for _, outcome in pairs if isinstance(outcome, AskFailed)]
-    scored = [pair for pair in pairs if config.on_error != "skip" or not isinstance(pair[1], AskFailed)]
-    settings = ScoringSettings(labeler, config.bootstrap, config.seed, len(failed) if config.on_error == "zero" else 0)
-    samples = [sample for sample, _ in scored]
-    answers = [outcome.answer if isinstance(outcome, Conversation) else "" for _, outcome in scored]
-    scores = part.evaluation.score(samples, answers, settings)
-    counts = Counter(part.left_out) + Counter(scores.counts)
-    counts.update(f"failed: {outcome.failure.kind}" for outcome in failed)
+    failures = [failures_of(outcome) for outcome in outcomes]
+    n_failed = sum(bool(found) for found in failures)
+    kept = [pair for pair, found in zip(pairs, failures, strict=True) if config.on_error != "skip" or not found]
+    settings = ScoringSettings(labeler, config.bootstrap, config.seed, n_failed if config.on_error == "zero" else 0)
+    sheet = Sheet([sample.study.subject_id for sample, _ in kept], settings)
+    conversations = [outcome if isinstance(outcome, Conversation) else Conversation("") for _, outcome in kept]
+    part.evaluation.score([sample for sample, _ in kept], conversations, sheet)
+    counts = Counter(part.left_out) + sheet.counts
+    counts.update(f"failed: {failure.kind}" for found in failures for failure in found)
     result = EvaluationResult(
         evaluation=part.evaluation.name,
         version=part.evaluation.version,
+        headline=part.evaluation.headline,
         n=len(pairs),
         n_studies=len({sample.study.study_id for sample, _ in pairs}),
         # A run in which every request failed has scored nothing, whatever the policy fills in.
-        n_scored=len(scored) if len(failed) < len(pairs) else 0,
-        n_error=len(failed),
+        n_scored=len(kept) if not all(isinstance(outcome, AskFailed) for outcome in outcomes) else 0,
+        n_error=n_failed,
         counts=dict(sorted(counts.items())),
-        metrics=scores.metrics,
-        tables=scores.tables,
+        metrics=sheet.metrics,
+        tables=sheet.tables,
     )
-    details = {
-        sample.id: (parsed, truth, values)
-        for sample, parsed, truth, values in zip(
-            samples, scores.parsed, scores.reference_parsed, scores.per_sample, strict=True
-        )
+    places = {sample.id: place for place, (sample, _) in enumerate(kept)}
+    records = [_record(part, sample, outcome, sheet, places.get(sample.id)) for sample, outcome in pairs]
+    return ScoredPart(result, records, tuple(places), sheet)
+
+
+def not_asked(part: EvaluationData, labeler: Labeler) -> ScoredPart:
+    """Return the scores of an evaluation whose dialogs need a labeler that is not there: all null, with the reason.
+
+    Args:
+        part: The evaluation and its samples.
+        labeler: The labeler.
+    """
+    sheet = Sheet([], ScoringSettings(labeler))
+    part.evaluation.score([], [], sheet)
+    nothing = {
+        name: metric.model_copy(update={"unavailable": labeler.reason}) for name, metric in sheet.metrics.items()
     }
-    records = []
-    for sample, outcome in pairs:
-        parsed, truth, values = details.get(sample.id, (None, None, {}))
-        records.append(_record(part, sample, outcome, parsed, truth, values))
-    return result, records
+    counts = Counter(part.left_out) + Counter({"not asked: its dialog needs the labeler": len(part.samples)})
+    result = EvaluationResult(
+        evaluation=part.evaluation.name,
+        version=part.evaluation.version,
+        headline=part.evaluation.headline,
+        n=len(part.samples),
+        n_studies=len({sample.study.study_id for sample in part.samples}),
+        n_scored=0,
+        n_error=0,
+        counts=dict(sorted(counts.items())),
+        metrics=nothing,
+    )
+    return ScoredPart(result, [], (), sheet)
+
+
+def failures_of(outcome: Conversation | AskFailed) -> tuple[Failure, ...]:
+    """Return why questions of a dialog have no answer."""
+    return (outcome.failure,) if isinstance(outcome, AskFailed) else outcome.failures
 
 
 def _record(
-    part: EvaluationData,
-    sample: EvalSample,
-    outcome: Conversation | AskFailed,
-    parsed: str | None,
-    truth: str | None,
-    values: dict[str, float | None],
+    part: EvaluationData, sample: EvalSample, outcome: Conversation | AskFailed, sheet: Sheet, place: int | None
 ) -> SampleRecord:
     answered = isinstance(outcome, Conversation)
     turns = outcome.turns if isinstance(outcome, Conversation) else part.evaluation.request(sample).messages
+    failures = failures_of(outcome)
     return SampleRecord(
         id=sample.id,
         study_id=sample.study.study_id,
@@ -79,8 +121,9 @@ def _record(
         dialog=tuple({"role": turn.role, "content": turn.content} for turn in turns),
         prediction=outcome.answer if isinstance(outcome, Conversation) else None,
         reference=sample.reference,
-        parsed=parsed if answered else None,
-        reference_parsed=truth,
-        scores=values,
-        error=f"{outcome.failure.kind}: {outcome.failure.message}" if isinstance(outcome, AskFailed) else None,
+        parts=dict(outcome.parts) if isinstance(outcome, Conversation) else {},
+        parsed=sheet.parsed[place] if answered and place is not None else None,
+        reference_parsed=sheet.reference_parsed[place] if place is not None else None,
+        scores=sheet.per_sample[place] if place is not None else {},
+        error=f"{failures[0].kind}: {failures[0].message}" if failures else None,
     )

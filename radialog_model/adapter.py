@@ -7,7 +7,7 @@ from typing import Literal
 
 from PIL import Image
 
-from radialog_bench.adapters.base import Adapter, BenchContext
+from radialog_bench.adapters.base import Adapter, BenchContext, image_key
 from radialog_bench.chat import Message, Request, Response
 from radialog_instruct.errors import DataError, UsageError, missing_extra
 from radialog_instruct.records import Turn
@@ -63,7 +63,7 @@ class RaDialogProject(Adapter):
         from radialog_model.prompts import asks_for_a_report_first, layout
 
         shown = asks_for_a_report_first(request.task, len(request.messages)) and self._mode != "off"
-        findings = self._reference.get(request.id, "") if self._mode == "reference" else "(predicted)"
+        findings = self._reference.get(image_key(request.id), "") if self._mode == "reference" else "(predicted)"
         turns = tuple(Turn(message.role, message.content) for message in request.messages)
         return tuple(
             Message(turn["role"], turn["content"])  # type: ignore[arg-type]
@@ -107,7 +107,7 @@ class RaDialogProject(Adapter):
         if self._mode == "off":
             return [None] * len(ready)
         if self._mode == "reference":
-            return [self._reference.get(request.id) for request, _ in ready]
+            return [self._reference.get(image_key(request.id)) for request, _ in ready]
         new = {r.images[0].sha256: image for r, image in ready if r.images[0].sha256 not in self._predicted}
         if new:
             self._predicted.update(zip(new, predict_findings(self._checkpoint, list(new.values())), strict=True))

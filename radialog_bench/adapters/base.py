@@ -11,26 +11,37 @@ from pathlib import Path
 from typing import Any
 
 from radialog_bench.chat import Message, Request, Response
-from radialog_instruct.records import Study
+from radialog_instruct.records import Study, Terms
 
 
 @dataclass(frozen=True)
 class BenchContext:
-    """What a baseline may know of the run. A model under test gets none of it.
+    """What a baseline may know of the run. A model under test gets only ``terms`` and, in ablations, ``findings``.
 
     Attributes:
-        answers: Request id -> the reference answer.
-        study_of: Request id -> (study id, subject id).
-        findings: Request id -> findings text of the reference labels, for ablations that show it to the model.
+        answer: What the reference would answer to a request.
+        study_of: Image key -> (study id, subject id).
+        findings: Image key -> findings text of the reference labels, for ablations that show it to the model.
         studies: Reads all studies of the source anew.
         split: The evaluated split.
+        terms: What the source's licence allows; credentialed data must not leave for a public host.
     """
 
-    answers: Mapping[str, str]
+    answer: Callable[[Request], str]
     study_of: Mapping[str, tuple[str, str]]
     findings: Mapping[str, str]
     studies: Callable[[], Iterator[Study]]
     split: str
+    terms: Terms
+
+
+def image_key(request_id: str) -> str:
+    """Return the key of what a request is about: study and image, the same in all evaluations and turns.
+
+    Args:
+        request_id: ``evaluation/study/image``, further questions of a dialog with ``#`` and a name behind it.
+    """
+    return request_id.partition("#")[0].partition("/")[2]
 
 
 class Adapter(ABC):

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PILImage
 
-from radialog_bench.adapters.base import Adapter, BenchContext
+from radialog_bench.adapters.base import Adapter, BenchContext, image_key
 from radialog_bench.chat import Request, Response
+from radialog_instruct.findings import NO_COMMON_FINDINGS, findings_text, positives
 from radialog_instruct.records import Image, Split, Study
 from radialog_instruct.sources.images import check_image
 from radialog_instruct.tasks.view_classification import VIEW_ANSWERS
 
 
 class Constant(Adapter):
-    """Gives every image the same answer: one normal report, the most frequent view."""
+    """Gives every image the same answer: one normal report, the most frequent view, no to every question."""
 
     name = "constant"
     needs_images = False
+    REPORT = (
+        "The heart size is normal. The mediastinal contours are normal. The lungs are clear. There is no pleural "
+        "effusion or pneumothorax. No acute bony abnormality is seen."
+    )
     ANSWERS: ClassVar[dict[str, str]] = {
-        "report_generation": (
-            "The heart size is normal. The mediastinal contours are normal. The lungs are clear. There is no pleural "
-            "effusion or pneumothorax. No acute bony abnormality is seen."
-        ),
+        "report_generation": REPORT,
+        "correction": REPORT,
+        "impression": "No acute abnormality of the chest.",
+        "findings_qa_complete": NO_COMMON_FINDINGS,
         "view_classification": "PA",
     }
 
@@ -54,16 +59,17 @@ class Oracle(Adapter):
     needs_images = False
 
     def __init__(self) -> None:
-        self._answers: dict[str, str] = {}
+        self._answer: Callable[[Request], str] | None = None
 
     def prepare(self, context: BenchContext) -> None:
         """Take the references."""
-        self._answers = dict(context.answers)
+        self._answer = context.answer
 
     def generate(self, requests: list[Request]) -> Iterable[Response]:
         """Return the references."""
+        assert self._answer is not None
         for request in requests:
-            yield Response(request.id, self._answers[request.id])
+            yield Response(request.id, self._answer(request))
 
 
 class Retrieval(Adapter):
@@ -84,7 +90,7 @@ class Retrieval(Adapter):
 
     def prepare(self, context: BenchContext) -> None:
         """Index the pool."""
-        self._subjects = {request: subject for request, (_, subject) in context.study_of.items()}
+        self._subjects = {key: subject for key, (_, subject) in context.study_of.items()}
         self._pool = [
             (study, image)
             for study in context.studies()
@@ -103,16 +109,16 @@ class Retrieval(Adapter):
             except OSError as error:
                 yield Response.failure(request.id, "image", str(error))
                 continue
-            answer = self._nearest_answer(similarity, self._subjects[request.id], request.task)
+            answer = self._nearest_answer(similarity, self._subjects[image_key(request.id)], request)
             if answer is None:
                 yield Response.failure(request.id, "missing", "no other patient in the pool has an answer")
             else:
                 yield Response(request.id, answer)
 
-    def _nearest_answer(self, similarity: NDArray[np.float64], subject: str, task: str) -> str | None:
+    def _nearest_answer(self, similarity: NDArray[np.float64], subject: str, request: Request) -> str | None:
         for place in np.argsort(-similarity, kind="stable"):
             study, image = self._pool[place]
-            answer = _answer_of(study, image, task)
+            answer = _answer_of(study, image, request)
             if study.subject_id != subject and answer is not None:
                 return answer
         return None
@@ -126,7 +132,17 @@ class Retrieval(Adapter):
         return unit
 
 
-def _answer_of(study: Study, image: Image, task: str) -> str | None:
-    if task == "view_classification":
+def _answer_of(study: Study, image: Image, request: Request) -> str | None:
+    """Return what another study would answer; None where it does not know."""
+    if request.task == "view_classification":
         return VIEW_ANSWERS.get(image.view) if image.view is not None else None
-    return study.sections.findings if task == "report_generation" else study.sections.impression
+    if request.task in ("report_generation", "correction"):
+        return study.sections.findings
+    if request.task == "impression":
+        return study.sections.impression
+    labels = next(iter(study.labels.values()), None)
+    if labels is None:
+        return None
+    if request.task == "findings_qa_complete":
+        return findings_text(positives(labels))
+    return "yes" if request.id.partition("#")[2] in positives(labels) else "no"

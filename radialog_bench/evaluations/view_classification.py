@@ -5,24 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from radialog_bench.chat import Generation, Request
-from radialog_bench.evaluations.base import (
-    EvalSample,
-    Evaluation,
-    LeftOut,
-    Scores,
-    ScoringSettings,
-    sample_key,
-)
-from radialog_bench.metrics import classification_metrics, confusion_table, evaluate_metric
+from radialog_bench.chat import Request
+from radialog_bench.evaluations.base import Conversation, EvalSample, Evaluation, LeftOut, Options, sample_key
+from radialog_bench.metrics import classification_metrics, confusion_table
 from radialog_bench.metrics.classification import UNKNOWN
+from radialog_bench.sheet import Sheet
 from radialog_instruct.errors import UsageError
 from radialog_instruct.prompts import CONSTANTS, default_prompts
 from radialog_instruct.records import Study
 from radialog_instruct.tasks.view_classification import VIEW_ANSWERS
 
 CLASSES = ("ap", "pa", "lateral", "ll")
-MAX_NEW_TOKENS = 300
 
 
 def parse_whole_word(text: str) -> str:
@@ -49,7 +42,8 @@ class ViewClassification(Evaluation):
     section 4, and the released code.
 
     Args:
-        parser: ``whole-word``, or ``released`` for the released code's rule.
+        options: The switches of the run; ``view_parser`` is ``whole-word``, or ``released`` for the released code's
+            rule.
 
     Raises:
         UsageError: If there is no such parser.
@@ -57,12 +51,13 @@ class ViewClassification(Evaluation):
 
     name = "view_classification"
     version = 1
+    headline = "macro_f1"
 
-    def __init__(self, parser: str = "whole-word") -> None:
-        if parser not in PARSERS:
-            known = ", ".join(PARSERS)
-            raise UsageError(f"no parser {parser!r}", where="--view-parser", mend=f"choose from: {known}")
-        self._parser = parser
+    def __init__(self, options: Options | None = None) -> None:
+        super().__init__(options)
+        if self.options.view_parser not in PARSERS:
+            mend = f"choose from: {', '.join(PARSERS)}"
+            raise UsageError(f"no parser {self.options.view_parser!r}", where="--view-parser", mend=mend)
 
     def samples(self, studies: Iterable[Study]) -> Iterator[EvalSample | LeftOut]:
         """Yield one sample an image of a known view."""
@@ -77,30 +72,18 @@ class ViewClassification(Evaluation):
     def request(self, sample: EvalSample) -> Request:
         """Ask for the view."""
         text = default_prompts().render(CONSTANTS, "view")
-        return self.question(sample, "view_classification", "view", text, Generation(MAX_NEW_TOKENS))
+        return self.question(sample, "view_classification", "view", text)
 
-    def score(self, samples: Sequence[EvalSample], answers: Sequence[str], settings: ScoringSettings) -> Scores:
+    def score(self, samples: Sequence[EvalSample], conversations: Sequence[Conversation], sheet: Sheet) -> None:
         """Score the parsed answers."""
-        parse = PARSERS[self._parser]
-        guesses = [parse(answer) for answer in answers]
+        parser = self.options.view_parser
+        guesses = [PARSERS[parser](conversation.answer) for conversation in conversations]
         truths = [sample.reference.lower() for sample in samples]
-        clusters = [sample.study.subject_id for sample in samples]
-        metrics = {
-            metric.name: evaluate_metric(
-                metric,
-                guesses,
-                truths,
-                clusters,
-                n_error=settings.n_error,
-                resamples=settings.resamples,
-                seed=settings.seed,
-            )
-            for metric in classification_metrics(CLASSES, self._parser)
-        }
-        unknown = sum(guess == UNKNOWN and answer != "" for guess, answer in zip(guesses, answers, strict=True))
-        counts = {"answer names no view": unknown} if unknown else {}
-        tables = {"confusion": confusion_table(guesses, truths, CLASSES)} if samples else {}
-        right: list[dict[str, float | None]] = [
-            {"accuracy": float(guess == truth)} for guess, truth in zip(guesses, truths, strict=True)
-        ]
-        return Scores(metrics, tables, counts, list(guesses), list(truths), right)
+        for metric in classification_metrics(CLASSES, parser):
+            sheet.add(metric, guesses, truths, shown=metric.name == "accuracy")
+        pairs = zip(guesses, conversations, strict=True)
+        unknown = sum(guess == UNKNOWN and conversation.answer != "" for guess, conversation in pairs)
+        sheet.counts.update({"answer names no view": unknown} if unknown else {})
+        if samples:
+            sheet.tables["confusion"] = confusion_table(guesses, truths, CLASSES)
+        sheet.parsed, sheet.reference_parsed = list(guesses), list(truths)

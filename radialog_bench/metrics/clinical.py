@@ -18,8 +18,11 @@ from radialog_bench.results import Table
 from radialog_instruct.findings import FINDINGS, FIVE_FINDINGS, Labels, UncertainPolicy, binarise, index_of
 
 Average = Literal["macro", "macro_supported", "micro", "weighted"]
+Score = Literal["f1", "precision", "recall"]
 N = len(FINDINGS)
 _FIVE = tuple(index_of(name) for name in FIVE_FINDINGS)
+SCORES: tuple[Score, ...] = ("f1", "precision", "recall")
+LabelPair = tuple[Labels, Labels]
 POLICIES: tuple[UncertainPolicy, ...] = ("negative", "positive")
 
 
@@ -55,7 +58,7 @@ def _metrics(labeler: str, policy: UncertainPolicy) -> list[Metric[Labels]]:
                     full + suffix,
                     signature(full),
                     counts,
-                    partial(f1, average=average, classes=classes),
+                    partial(averaged, average=average, classes=classes),
                     per_sample=False,
                 )
             )
@@ -79,14 +82,15 @@ def sample_f1_statistics(
     return np.column_stack((scores, np.ones(len(scores))))
 
 
-def f1(sums: Floats, average: Average, classes: Sequence[int]) -> Floats:
-    """Return an averaged F1 from summed counts.
+def averaged(sums: Floats, average: Average, classes: Sequence[int], score: Score = "f1") -> Floats:
+    """Return an averaged F1, precision or recall from summed counts.
 
     Args:
         sums: [..., 42], as ``count_statistics`` gives them, summed over samples.
         average: ``macro`` over all classes; ``macro_supported`` over those the references hold; ``micro``; ``weighted``
             by support.
         classes: Indices of the classes to average over.
+        score: What is averaged.
 
     Returns:
         [...]; nan where no class has support and the average needs one.
@@ -94,18 +98,72 @@ def f1(sums: Floats, average: Average, classes: Sequence[int]) -> Floats:
     chosen = np.asarray(classes)
     tp, fp, fn = (sums[..., chosen + offset * N] for offset in range(3))
     if average == "micro":
-        return _ratio(2 * tp.sum(-1), 2 * tp.sum(-1) + fp.sum(-1) + fn.sum(-1))
-    per_class, support = _ratio(2 * tp, 2 * tp + fp + fn), tp + fn
+        return _score(tp.sum(-1), fp.sum(-1), fn.sum(-1), score)
+    per_class, support = _score(tp, fp, fn, score), tp + fn
     if average == "macro":
         macro: Floats = per_class.mean(-1)
         return macro
     weights = support if average == "weighted" else (support > 0).astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        averaged: Floats = (per_class * weights).sum(-1) / weights.sum(-1)
-    return averaged
+        mean_of_classes: Floats = (per_class * weights).sum(-1) / weights.sum(-1)
+    return mean_of_classes
 
 
-def per_class_table(predictions: Sequence[Labels], references: Sequence[Labels]) -> Table:
+def _score(tp: Floats, fp: Floats, fn: Floats, score: Score) -> Floats:
+    if score == "precision":
+        return _ratio(tp, tp + fp)
+    if score == "recall":
+        return _ratio(tp, tp + fn)
+    return _ratio(2 * tp, 2 * tp + fp + fn)
+
+
+def change_in_macro_f1(labeler: str) -> Metric[LabelPair]:
+    """Return the change of the macro F1 from a first to a second report about the same references.
+
+    The predictions are pairs of labels (first, second); the statistics are the counts of both, side by side.
+
+    Args:
+        labeler: The labeler's signature.
+    """
+
+    def statistics(predictions: Sequence[LabelPair], references: Sequence[LabelPair]) -> Floats:
+        truths = [truth for truth, _ in references]
+        first = count_statistics([pair[0] for pair in predictions], truths, "negative")
+        return np.hstack((first, count_statistics([pair[1] for pair in predictions], truths, "negative")))
+
+    def value(sums: Floats) -> Floats:
+        first, second = (averaged(sums[..., part], "macro", range(N)) for part in (slice(3 * N), slice(3 * N, None)))
+        return second - first
+
+    signature = f"delta_ce_macro_f1|labeler:{labeler}|uncertain:negative|v1"
+    return Metric("delta_ce_macro_f1", signature, statistics, value, per_sample=False)
+
+
+def label_set_metrics(name: str, signature: str) -> tuple[Metric[Labels], ...]:
+    """Return macro F1, precision and recall of label sets that were not read by a labeler, but answered as questions.
+
+    Args:
+        name: Prefix of the names.
+        signature: What reads answers and references.
+    """
+    return tuple(
+        Metric(
+            f"{name}_macro_{score}" + ("" if policy == "negative" else "_uncertain_positive"),
+            f"{name}_macro_{score}|{signature}|uncertain:{policy}|v1",
+            partial(count_statistics, policy=policy),
+            partial(averaged, average="macro", classes=range(N), score=score),
+            per_sample=False,
+        )
+        for policy in POLICIES
+        for score in SCORES
+    )
+
+
+def per_class_table(
+    predictions: Sequence[Labels],
+    references: Sequence[Labels],
+    title: str = "Findings by class (uncertain and blank count as absent)",
+) -> Table:
     """Return precision, recall, F1 and support of each class; None where the references hold no positive."""
     sums = count_statistics(predictions, references, "negative").sum(0)
     rows: list[tuple[str | float | int | None, ...]] = []
@@ -118,7 +176,7 @@ def per_class_table(predictions: Sequence[Labels], references: Sequence[Labels])
         f_score = 2 * tp / (2 * tp + fp + fn)
         rows.append((name, round(precision, 6), round(tp / (tp + fn), 6), round(f_score, 6), tp + fn, tp + fp))
     columns = ("finding", "precision", "recall", "F1", "in references", "in answers")
-    return Table(title="Findings by class (uncertain and blank count as absent)", columns=columns, rows=tuple(rows))
+    return Table(title=title, columns=columns, rows=tuple(rows))
 
 
 def _matrix(labels: Sequence[Labels], policy: UncertainPolicy) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:

@@ -19,10 +19,11 @@ def evaluate_metric(
     references: Sequence[Item],
     clusters: Sequence[str],
     *,
+    best: Sequence[Item] | None = None,
     n_error: int = 0,
     resamples: int = 1000,
     seed: int = 0,
-) -> MetricResult:
+) -> tuple[Floats, MetricResult]:
     """Compute a metric over a split, with its interval and its ceiling.
 
     Args:
@@ -30,18 +31,22 @@ def evaluate_metric(
         predictions: One parsed answer a sample; a failed one is the worst answer, as the run's policy says.
         references: One reference a sample.
         clusters: The patient of each sample.
+        best: What the references themselves would be read as; by default the references.
         n_error: How many of the samples failed.
         resamples: Bootstrap resamples; 0 gives no interval.
         seed: Seed of the bootstrap.
+
+    Returns:
+        The [n, k] sufficient statistics and the result.
     """
     if not len(predictions):
-        return unavailable(metric, "no sample to score")
+        return np.zeros((0, 0)), unavailable(metric, "no sample to score")
     statistics = metric.statistics(predictions, references)
     value = float(metric.value(statistics.sum(0)))
-    ceiling = float(metric.value(metric.statistics(references, references).sum(0)))
-    if np.isnan(value):
-        return unavailable(metric, "undefined on these samples", n=len(predictions), n_error=n_error)
-    return MetricResult(
+    ceiling = float(metric.value(metric.statistics(references if best is None else best, references).sum(0)))
+    if not np.isfinite(value):
+        return statistics, unavailable(metric, "undefined on these samples", n=len(predictions), n_error=n_error)
+    return statistics, MetricResult(
         value=value,
         ci95=bootstrap_interval(metric, statistics, clusters, resamples=resamples, seed=seed),
         n=len(predictions),
@@ -65,11 +70,11 @@ def unavailable(metric: Metric[Item], reason: str, *, n: int = 0, n_error: int =
     )
 
 
-def sample_scores(metric: Metric[Item], predictions: Sequence[Item], references: Sequence[Item]) -> list[float | None]:
-    """Return the metric of each sample on its own; None where it has no meaning there."""
-    if not metric.per_sample or not len(predictions):
-        return [None] * len(predictions)
-    values = metric.value(metric.statistics(predictions, references))
+def sample_scores(metric: Metric[Item], statistics: Floats) -> list[float | None]:
+    """Return the metric of each sample on its own from its row of statistics; None where it has no meaning there."""
+    if not metric.per_sample or not len(statistics):
+        return [None] * len(statistics)
+    values = metric.value(statistics)
     return [None if np.isnan(value) else float(value) for value in values]
 
 
