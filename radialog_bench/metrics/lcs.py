@@ -35,7 +35,7 @@ def lcs_lengths(first: Corpus, second: Corpus) -> Ids:
     words = (np.minimum(first.lengths, second.lengths) + 63) // 64
     for count in np.unique(words[words > 0]).tolist():
         members = np.flatnonzero(words == count)
-        pairs = [sorted((first.row(i), second.row(i)), key=len) for i in members]
+        pairs = [sorted((first.row(i), second.row(i)), key=len) for i in members.tolist()]
         if count > _MOST_WORDS:
             lengths[members] = [lcs_length(short.tolist(), long.tolist()) for short, long in pairs]
             continue

@@ -98,7 +98,8 @@ def ngram_matches(guesses: Corpus, truths: Corpus) -> NDArray[np.float64]:
 
 def ngram_totals(corpus: Corpus) -> NDArray[np.float64]:
     """Return [n, 4]: how many n-grams of orders 1 to 4 each list has."""
-    return np.maximum(0.0, corpus.lengths[:, None] - np.arange(ORDERS))
+    totals: NDArray[np.float64] = np.maximum(0.0, corpus.lengths[:, None] - np.arange(ORDERS))
+    return totals
 
 
 def _compact(left: Corpus, right: Corpus) -> tuple[Corpus, Corpus, int]:
