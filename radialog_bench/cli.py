@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Data = Annotated[str | None, typer.Option(help="demo (the default) or iu-xray.")]
+Data = Annotated[str | None, typer.Option(help="demo (the default), mimic-cxr, iu-xray, or parquet: a built dataset.")]
 Root = Annotated[Path | None, typer.Option(help="Folder of the data.")]
 Split = Annotated[str, typer.Option(help="train, validation, test or all.")]
 Evaluations = Annotated[str | None, typer.Option("--evaluations", "-e", help="Comma list; all by default.")]
@@ -48,6 +48,8 @@ def run(
     data: Data = None,
     root: Root = None,
     reports: Annotated[Path | None, typer.Option(help="MIMIC-CXR's reports, a zip file or a folder.")] = None,
+    rad_restruct: Annotated[Path | None, typer.Option(help="Rad-ReStruct's folder, with iu-xray.")] = None,
+    image_root: Annotated[Path | None, typer.Option(help="Images of --data parquet.")] = None,
     split: Split = "test",
     limit: Limit = None,
     limit_to_images: Annotated[
@@ -101,6 +103,8 @@ def run(
         chexbert=chexbert,
         vocabulary=vocabulary,
         reports=reports,
+        rad_restruct=rad_restruct,
+        image_root=image_root,
         indication=indication,
         image=image,
         tokens=tokens,

@@ -14,6 +14,10 @@ OnError = Literal["zero", "skip", "fail"]
 """What a failed sample counts as: the worst answer, nothing, or the end of the run."""
 
 
+PLACES = frozenset({"root", "reports", "rad_restruct", "image_root", "chexbert", "vocabulary"})
+"""Settings that say where files lie; what is in them is hashed into the data's manifest and the signatures."""
+
+
 class RunConfig(BaseModel):
     """What a run measures. Its identity, beside model and data, decides whether a run folder can be resumed."""
 
@@ -26,6 +30,10 @@ class RunConfig(BaseModel):
     root: Path | None = None
     reports: Path | None = None
     """MIMIC-CXR's reports, a zip file or a folder."""
+    rad_restruct: Path | None = None
+    """Rad-ReStruct's folder, attached to iu-xray."""
+    image_root: Path | None = None
+    """Folder that a built dataset's image paths are relative to."""
     split: Literal["train", "validation", "test", "all"] = "test"
     limit: int | None = Field(default=None, ge=1)
     """Only the first samples of each evaluation."""
@@ -55,7 +63,17 @@ class RunConfig(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that change what is asked or how it is scored."""
-        free = {"batch_size", "window", "include_text", "root", "reports", "chexbert", "vocabulary"}
+        free = {
+            "batch_size",
+            "window",
+            "include_text",
+            "root",
+            "reports",
+            "rad_restruct",
+            "image_root",
+            "chexbert",
+            "vocabulary",
+        }
         return self.model_dump(mode="json", exclude=free)
 
     def options(self) -> Options:

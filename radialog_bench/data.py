@@ -6,20 +6,23 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
 
 from radialog_bench.adapters.base import Adapter, BenchContext, image_key
 from radialog_bench.chat import Request
 from radialog_bench.config import RunConfig
 from radialog_bench.evaluations import EVALUATIONS, EvalSample, Evaluation, LeftOut
 from radialog_bench.labelers import LabelMany
+from radialog_bench.parquet_source import ParquetReader
 from radialog_bench.results import DataInfo
-from radialog_instruct.errors import DataError
+from radialog_instruct.config import SourcePlaces
+from radialog_instruct.errors import DataError, UsageError
 from radialog_instruct.findings import findings_text, positives
 from radialog_instruct.records import Study
-from radialog_instruct.sources import Reader, open_source
+from radialog_instruct.sources import Reader
 from radialog_instruct.sources.images import check_image
 
+PARQUET = "parquet"
+"""``--data`` for a built dataset."""
 BANNER = (
     "The embedded demonstration collection is a few dozen open X-rays with synthetic reports, not a radiologist's; "
     "scores on it show that the software works and say nothing about a model's quality."
@@ -60,10 +63,7 @@ def load_data(config: RunConfig, adapter: Adapter) -> RunData:
     Raises:
         DataError: If the source cannot be read, has no study in the split, or images are missing that the model needs.
     """
-    options: dict[str, Any] = {"reports": config.reports} if config.reports is not None else {}
-    if config.data == "mimic-cxr":
-        options["labeler"] = "rules" if config.labeler == "rules" else None
-    reader = open_source(config.data, config.root, **options)
+    reader = open_reader(config)
     studies = [study for study in reader.studies() if config.split in ("all", study.split.value)]
     if not studies:
         raise DataError(
@@ -80,9 +80,25 @@ def load_data(config: RunConfig, adapter: Adapter) -> RunData:
         terms=reader.terms,
         manifest_sha256=_manifest(parts),
         n_studies=len({sample.study.study_id for part in parts for sample in part.samples}),
-        notices=(BANNER,) if config.data == "demo" and config.root is None else (),
+        notices=(BANNER,) if reader.name == "demo" and (config.root is None or config.data == PARQUET) else (),
     )
     return RunData(reader, info, parts)
+
+
+def open_reader(config: RunConfig) -> Reader:
+    """Open the source of a run.
+
+    Raises:
+        RadialogError: As ``open_source``.
+    """
+    if config.data == PARQUET:
+        if config.root is None:
+            raise UsageError("a dataset's folder is needed", where="--data parquet", mend="give --root DATASET")
+        return ParquetReader(config.root, config.image_root)
+    if config.image_root is not None:
+        raise UsageError("it belongs to --data parquet", where="--image-root", mend="leave it out")
+    places = SourcePlaces(root=config.root, reports=config.reports, rad_restruct=config.rad_restruct)
+    return places.open(config.data, "rules" if config.labeler == "rules" else None)
 
 
 def evaluations(config: RunConfig) -> tuple[Evaluation, ...]:

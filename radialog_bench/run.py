@@ -82,10 +82,10 @@ def run_benchmark(
     Raises:
         RadialogError: If data, model or folder cannot be used; ``exit_code`` says which.
     """
-    labeler = open_labeler(config.labeler or default_labeler(config.data), config.chexbert, config.vocabulary)
     adapter = load_adapter(config.model, config.model_args)
     try:
         data = load_data(config, adapter)
+        labeler = open_labeler(config.labeler or default_labeler(data.info.source), config.chexbert, config.vocabulary)
         model = model_info(adapter, config)
         folder = output or default_folder(adapter.name, model.fingerprint)
         for notice in (*data.info.notices, *model.notices):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from radialog_bench.cli import app
+from radialog_bench.evaluations import EVALUATION_NAMES
 from radialog_instruct.assets import demo_dir
 from radialog_instruct.terminal import run_app
 
@@ -41,7 +42,10 @@ def test_the_oracle_reaches_every_ceiling_and_the_constant_does_not(runs: Path) 
         for name, metric in part["metrics"].items():
             assert metric["value"] == metric["ceiling"], name
     constant = results(runs / "constant")["evaluations"]
-    assert all(m["value"] < m["ceiling"] for part in constant.values() for m in part["metrics"].values())
+    for part in constant.values():
+        for name, metric in part["metrics"].items():
+            # A model that always says the same corrects nothing, and the reference has nothing to correct.
+            assert metric["value"] < metric["ceiling"] or name == "delta_ce_macro_f1"
     views = results(runs / "oracle")["evaluations"]["view_classification"]["metrics"]
     assert views["accuracy"]["value"] == 1
 
@@ -95,6 +99,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
         "            yield Response(r.id, 'There is cardiomegaly. AP ' + r.id[-3:])\n"
     )
     command = [sys.executable, "-m", "radialog_bench.cli", "run", "-m", f"{model}:Slow", *FAST, "--batch-size", "2"]
+    command += ["-e", "report_generation,view_classification"]
     process = subprocess.Popen([*command, "-o", str(tmp_path / "killed")], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     log = tmp_path / "killed" / "responses" / "report_generation.jsonl"
@@ -136,11 +141,10 @@ def test_ctrl_c_prints_how_to_resume(tmp_path: Path) -> None:
 
 def test_predictions_made_elsewhere_score_like_the_model_that_made_them(runs: Path, tmp_path: Path) -> None:
     (tmp_path / "p").mkdir()
-    for name in ("report_generation", "view_classification"):
-        lines = (runs / "retrieval" / "samples" / f"{name}.jsonl").read_text().splitlines()
-        records = [json.loads(line) for line in lines]
-        texts = [json.dumps({"id": r["id"], "text": r["prediction"]}) for r in records]
-        (tmp_path / "p" / f"{name}.jsonl").write_text("\n".join(texts))
+    for path in (runs / "retrieval" / "responses").glob("*.jsonl"):
+        records = [json.loads(line) for line in path.read_text().splitlines()]
+        texts = [json.dumps({"id": r["id"], "text": r["text"]}) for r in records]
+        (tmp_path / "p" / path.name).write_text("\n".join(texts))
     assert bench("run", "-m", f"predictions:{tmp_path / 'p'}", "-o", str(tmp_path / "r"), *FAST) == 0
     assert results(tmp_path / "r")["evaluations"] == results(runs / "retrieval")["evaluations"]
 
@@ -260,7 +264,7 @@ def test_listings_and_json_output(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert expected in capsys.readouterr().out
     assert bench("ls", "requests", "--limit", "2") == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert len(lines) == 4
+    assert len(lines) == 2 * len(EVALUATION_NAMES)
     assert Path(lines[0]["image"]).is_file()
     assert bench("run", "-m", "constant", "--limit", "2", "-o", str(tmp_path / "r"), *FAST, "--json") == 0
     assert json.loads(capsys.readouterr().out)["evaluations"]["report_generation"]["n"] == 2

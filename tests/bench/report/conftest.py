@@ -24,7 +24,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "            failed = r.id.endswith('nih-00029696_000')\n"
         "            yield Response.failure(r.id, 'adapter', 'secret <i>why</i>') if failed else Response(r.id, text)\n"
     )
-    assert run_app(app, "radialog-bench", ("run", "-m", f"{folder / 'm.py'}:M", "-o", str(folder / "run"))) == 1
+    chosen = ("-e", "report_generation,view_classification", "-o", str(folder / "run"))
+    assert run_app(app, "radialog-bench", ("run", "-m", f"{folder / 'm.py'}:M", *chosen)) == 1
     return folder / "run"
 
 
