@@ -7,7 +7,6 @@ starts many times faster in a tenth of the memory. The words are those the progr
 
 from __future__ import annotations
 
-import gzip
 import importlib.util
 import os
 import re
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from radialog_bench.metrics.base import MetricError
 from radialog_bench.metrics.java import EXTRA, Machine, find_java, last_line
+from radialog_bench.metrics.meteor_table import write_table
 
 Pair = tuple[str, str]
 
@@ -31,7 +31,6 @@ _CHUNK = 64
 _WORTH_A_MACHINE = 200
 """Pairs that make up for starting one more machine."""
 _MOST_MACHINES = 8
-_BLOCK = 1 << 24
 _BLANKS = re.compile("[ \t\r\f]+")
 """What the program separates words by."""
 
@@ -148,31 +147,6 @@ class Meteor:
         if done.returncode:
             raise MetricError(f"METEOR's normalizer failed ({last_line(done.stderr)})")
         return {word for line in done.stdout.decode().lower().split("\n") for word in _BLANKS.split(line) if word}
-
-
-def write_table(source: Path, words: set[str], target: Path) -> int:
-    """Write the paraphrases whose first phrase, the one looked up in references, is made of the given words alone.
-
-    Args:
-        source: The whole table: a number, a phrase and its paraphrase in three lines each, gzipped.
-        words: The words.
-        target: The file to write.
-
-    Returns:
-        How many were written.
-    """
-    known, rest, written = {word.encode(errors="replace") for word in words}, b"", 0
-    with gzip.open(source) as table, gzip.open(target, "wb", compresslevel=1) as kept:
-        while block := table.read(_BLOCK):
-            lines = (rest + block).split(b"\n")
-            whole = (len(lines) - 1) // 3 * 3
-            rest = b"\n".join(lines[whole:])
-            phrases = lines[1:whole:3]
-            usable = {phrase for phrase in set(phrases) if known.issuperset(phrase.split())}
-            for index in [index for index, phrase in enumerate(phrases) if phrase in usable]:
-                kept.write(b"\n".join(lines[3 * index : 3 * index + 3]) + b"\n")
-                written += 1
-    return written
 
 
 def _cores() -> int:

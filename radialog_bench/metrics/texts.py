@@ -93,7 +93,7 @@ def _offers(entry: EntryPoint) -> list[tuple[Metric[str], str | None]]:
         found: list[Any] = list(entry.load()())
         strangers = [type(metric).__name__ for metric in found if not isinstance(metric, Metric)]
         reason = f"the plug-in {place} returned {strangers[0]}, not a Metric" if strangers else None
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - foreign code; the reason is shown
         reason = f"the plug-in {place} failed ({type(error).__name__}: {error})"
     if reason is not None:
         return [(Metric(entry.name, f"{entry.name}|plug-in:{place}", _nothing, mean), reason)]
