@@ -3,7 +3,7 @@
 3,858 pairs are made from Open-i findings: another study's report, words dropped. A second model then answers the same
 references. torch works with one thread on both sides.
 
-python benchmarks/text_metrics.py ../shared/data/iu_xray ENCODER LAYER benchmarks/results/text_metrics.json [PAIRS]
+python benchmarks/text_metrics.py ../shared/data/iu_xray ENCODER LAYER OUTPUT.json [PAIRS [BERTSCORE_PAIRS]]
 """
 
 from __future__ import annotations
@@ -162,11 +162,12 @@ def row(ours: float, peer: float, difference: float) -> dict[str, Any]:
     }
 
 
-def main(root: Path, encoder: str, layer: int, output: Path, count: int = PAIRS) -> None:
+def main(root: Path, encoder: str, layer: int, output: Path, count: int = PAIRS, embedded: int | None = None) -> None:
     """Measure and write the result."""
     references, answers = made_pairs(root, count)
+    fewer = references[:embedded], [side[:embedded] for side in answers]
     rows = {"bleu_and_rouge_l": lexical_row(references, answers), "meteor": meteor_row(references, answers)}
-    rows["bertscore"] = bertscore_row(encoder, layer, references, answers)
+    rows["bertscore"] = bertscore_row(encoder, layer, *fewer) | {"pairs": len(fewer[0])}
     first, second = (sum(entry[key] for entry in rows.values()) for key in ("ours", "second_model"))
     result = {
         "pairs": count,
@@ -180,6 +181,6 @@ def main(root: Path, encoder: str, layer: int, output: Path, count: int = PAIRS)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (5, 6):
+    if len(sys.argv) not in (5, 6, 7):
         sys.exit(__doc__)
     main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]), *map(int, sys.argv[5:]))
