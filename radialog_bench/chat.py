@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from hashlib import sha256
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+from radialog_instruct.files import file_sha256
 from radialog_instruct.records import Role, View
 
-FailureKind = Literal["adapter", "contract", "timeout", "image", "missing"]
-"""Why a request has no answer: the adapter raised, broke its contract or hung, the image could not be read, or a
-predictions folder holds no answer for it."""
+FailureKind = Literal["adapter", "contract", "timeout", "image", "missing", "context"]
+"""Why a request has no answer: the adapter raised, broke its contract or hung, the image could not be read, a
+predictions folder holds no answer for it, or the dialog does not fit the model's context."""
+MESSAGE_LIMIT = 2000
+"""Characters of a failure's message that are kept. Answers are kept whole, however long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +41,21 @@ class ImageRef:
     path: Path
     view: View | None = None
 
-    @cached_property
+    @property
     def sha256(self) -> str:
-        """Hexadecimal SHA-256 of the file's bytes.
+        """Hexadecimal SHA-256 of the file's bytes; remembered, for a dialog asks about its image many times.
 
         Raises:
             OSError: If the file cannot be read.
         """
-        return sha256(self.path.read_bytes()).hexdigest()
+        state = self.path.stat()
+        return _sha256_of(self.path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=1 << 14)
+def _sha256_of(path: Path, modified: int, size: int) -> str:
+    del modified, size  # part of the key only: a file that changed is read again
+    return file_sha256(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,5 +123,6 @@ class Response:
 
     @classmethod
     def failure(cls, id: str, kind: FailureKind, message: str) -> Response:
-        """Build the response of a request that failed."""
-        return cls(id=id, error=Failure(kind, message))
+        """Build the response of a request that failed; a message as long as a model's weights is cut."""
+        readable = message[:MESSAGE_LIMIT].encode("utf-8", "replace").decode()
+        return cls(id=id, error=Failure(kind, readable + ("…" if len(message) > MESSAGE_LIMIT else "")))

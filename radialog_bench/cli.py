@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from radialog_bench.commands.compare import compare
+from radialog_bench.commands.config_file import ConfigFile
+from radialog_bench.commands.leaderboard import leaderboard
+from radialog_bench.commands.plan import show_plan
+from radialog_bench.commands.score import merge, score
+from radialog_bench.commands.settings import chosen_evaluations, end, say
 from radialog_instruct.errors import ExitCode, UsageError
 from radialog_instruct.terminal import run_app
 
 if TYPE_CHECKING:
     from radialog_bench.config import RunConfig
-    from radialog_bench.run import Finished
 
 app = typer.Typer(
     help="Measure any vision-language model on chest X-ray dialogs.",
@@ -23,7 +26,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Data = Annotated[str | None, typer.Option(help="demo (the default), mimic-cxr, iu-xray, or parquet: a built dataset.")]
+Data = Annotated[
+    str | None,
+    typer.Option(help="demo (the default), mimic-cxr, iu-xray, rad-restruct, or parquet: a built dataset."),
+]
 Root = Annotated[Path | None, typer.Option(help="Folder of the data.")]
 Split = Annotated[str, typer.Option(help="train, validation, test or all.")]
 Evaluations = Annotated[str | None, typer.Option("--evaluations", "-e", help="Comma list; all by default.")]
@@ -39,7 +45,7 @@ def _main() -> None:
 def run(
     model: Annotated[
         str,
-        typer.Option("--model", "-m", help="A name from `ls models`, module:Class, file.py:Class or predictions:DIR."),
+        typer.Option("--model", "-m", help="What `ls models` lists: a name, hf:REPO, openai:MODEL, file.py:Class, ..."),
     ],
     model_args: Annotated[
         list[str] | None, typer.Option(help="Arguments of the adapter as key=value; may be given several times.")
@@ -78,6 +84,22 @@ def run(
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Requests handed to the model at once.")] = 8,
     window: Annotated[int, typer.Option(min=1, help="Dialogs in flight.")] = 64,
+    replicas: Annotated[int, typer.Option(min=1, help="Copies of the model in Ray actors (extra: ray).")] = 1,
+    gpus_per_replica: Annotated[
+        float | None, typer.Option(min=0, help="GPUs of a copy; one by default where the cluster has any.")
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            help="Seconds the model may be silent: a program, a server's request or a copy is then "
+            "given up and replaced; a model in this process ends the run, which can be resumed.",
+        ),
+    ] = None,
+    sample_ids: Annotated[
+        str | None, typer.Option(help="Only these samples: a comma list, or a file with an id a line.")
+    ] = None,
+    shard: Annotated[str | None, typer.Option(help="Only part i of n of the patients, as i/n; see merge.")] = None,
     include_text: Annotated[
         bool, typer.Option("--include-text", help="Show texts of credentialed sources on the report page.")
     ] = False,
@@ -85,13 +107,20 @@ def run(
         Path | None, typer.Option("--output-dir", "-o", help="Run folder; an unfinished run there is resumed.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print results.json instead of a table.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Load and check everything, count what would be asked, and stop.")
+    ] = False,
+    config_file: ConfigFile = None,
 ) -> None:
     """Ask the model, score its answers, write results.json and report.html."""
-    from radialog_bench.run import as_command, exit_failed, nothing_scored, run_benchmark
-    from radialog_bench.tables import print_results
+    from radialog_bench.run import as_command, run_benchmark
+    from radialog_bench.selection import read_sample_ids
 
+    del config_file  # its values came in as flags
     config = run_config(
         model=model,
+        sample_ids=None if sample_ids is None else read_sample_ids(sample_ids),
+        shard=shard,
         model_args=model_arguments(model_args or []),
         evaluations=chosen_evaluations(evaluations),
         data=data or "demo",
@@ -115,22 +144,21 @@ def run(
         seed=seed,
         batch_size=batch_size,
         window=window,
+        replicas=replicas,
+        gpus_per_replica=gpus_per_replica,
+        timeout=timeout,
         include_text=include_text,
     )
     if data is None:
-        _say("no --data given, so the embedded demonstration collection is used")
+        say("no --data given, so the embedded demonstration collection is used")
+    if dry_run:
+        show_plan(config, output_dir, as_json=as_json)
+        return
     with _progress() as progress:
-        finished = run_benchmark(config, output_dir, as_command(), announce=_say, progress=progress)
-    _report_remarks(finished)
-    if as_json:
-        print(json.dumps(finished.results.model_dump(mode="json"), indent=2, sort_keys=True))
-    else:
-        print_results(finished.results, finished.folder)
-    if nothing_scored(finished.results):
-        _say("nothing was scored")
-        raise typer.Exit(int(ExitCode.NOTHING_SCORED))
-    if exit_failed(finished.results):
-        raise typer.Exit(int(ExitCode.FAILED_SAMPLES))
+        finished = run_benchmark(config, output_dir, as_command(), announce=say, progress=progress)
+    if finished.from_log:
+        say(f"{finished.from_log} answers were taken from the log, {finished.asked} were asked")
+    end(finished, as_json=as_json)
 
 
 @app.command("ls")
@@ -172,6 +200,26 @@ def report(
     print(write_report(folder, include_text=include_text))
 
 
+@app.command()
+def selfcheck(
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="A model to check; without one, this installation is checked.")
+    ] = None,
+    model_args: Annotated[list[str] | None, typer.Option(help="Arguments of the adapter as key=value.")] = None,
+) -> None:
+    """Check that the bench scores as it should, or that a model keeps the adapters' contract."""
+    from radialog_bench.selfcheck import check_installation, check_model
+
+    found = check_model(model, model_arguments(model_args or [])) if model is not None else check_installation()
+    print(found)
+    if not found.passed:
+        raise typer.Exit(int(ExitCode.MODEL if model is not None else ExitCode.FAILED_SAMPLES))
+
+
+for command in (score, compare, merge, leaderboard):
+    app.command()(command)
+
+
 def run_config(**values: Any) -> RunConfig:
     """Build the run's configuration.
 
@@ -190,32 +238,6 @@ def run_config(**values: Any) -> RunConfig:
         raise UsageError(
             f"{first['input']!r}: {first['msg']}", where=flag, mend="see radialog-bench run --help"
         ) from error
-
-
-def chosen_evaluations(names: str | None) -> tuple[str, ...]:
-    """Read a comma list of evaluations.
-
-    Raises:
-        UsageError: If one is unknown or none is given.
-    """
-    from difflib import get_close_matches
-
-    from radialog_bench.evaluations import EVALUATION_NAMES
-
-    if names is None:
-        return EVALUATION_NAMES
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
-    for name in wanted:
-        if name not in EVALUATION_NAMES:
-            close = get_close_matches(name, EVALUATION_NAMES, n=1) or EVALUATION_NAMES
-            raise UsageError(
-                f"no evaluation {name!r}", where="--evaluations", mend=f"did you mean {' or '.join(close)}?"
-            )
-    if not wanted:
-        raise UsageError(
-            "no evaluation given", where="--evaluations", mend=f"choose from: {', '.join(EVALUATION_NAMES)}"
-        )
-    return tuple(name for name in EVALUATION_NAMES if name in wanted)
 
 
 def model_arguments(pairs: list[str]) -> dict[str, Any]:
@@ -238,25 +260,6 @@ def model_arguments(pairs: list[str]) -> dict[str, Any]:
     return arguments
 
 
-def _say(message: str) -> None:
-    print(f"radialog-bench: {message}", file=sys.stderr, flush=True)
-
-
-def _report_remarks(finished: Finished) -> None:
-    for remark in finished.remarks:
-        _say(remark)
-    if finished.from_log:
-        _say(f"{finished.from_log} answers were taken from the log, {finished.asked} were asked")
-    reasons = {
-        metric.unavailable
-        for part in finished.results.evaluations.values()
-        for metric in part.metrics.values()
-        if metric.unavailable and part.n_scored
-    }
-    for reason in sorted(reasons):
-        _say(reason)
-
-
 def _progress() -> Any:
     from radialog_bench.tables import progress_bar
 
@@ -265,7 +268,9 @@ def _progress() -> Any:
 
 def main() -> None:
     """Entry point of the console script."""
-    sys.exit(run_app(app, "radialog-bench"))
+    from radialog_bench.watchdog import leave
+
+    leave(run_app(app, "radialog-bench"))
 
 
 if __name__ == "__main__":

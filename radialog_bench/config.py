@@ -37,6 +37,10 @@ class RunConfig(BaseModel):
     split: Literal["train", "validation", "test", "all"] = "test"
     limit: int | None = Field(default=None, ge=1)
     """Only the first samples of each evaluation."""
+    sample_ids: tuple[str, ...] | None = None
+    """Only these samples; an evaluation without one is left out."""
+    shard: str | None = None
+    """Only the patients of part i of n, as ``i/n``."""
     limit_to_images: bool = False
     """Leave out samples whose image is missing or unreadable, and count them."""
     labeler: str | None = None
@@ -58,23 +62,24 @@ class RunConfig(BaseModel):
     seed: int = 0
     batch_size: int = Field(default=8, ge=1)
     window: int = Field(default=64, ge=1)
+    replicas: int = Field(default=1, ge=1)
+    """Copies of the model, each in a Ray actor with batches of its own."""
+    gpus_per_replica: float | None = Field(default=None, ge=0)
+    """None takes one where the cluster has any."""
+    timeout: float | None = Field(default=None, gt=0)
+    """Seconds the model may be silent; None waits for ever."""
     include_text: bool = False
     """Let the report page show texts of credentialed sources."""
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that change what is asked or how it is scored."""
-        free = {
-            "batch_size",
-            "window",
-            "include_text",
-            "root",
-            "reports",
-            "rad_restruct",
-            "image_root",
-            "chexbert",
-            "vocabulary",
-        }
+        free = {"batch_size", "window", "replicas", "gpus_per_replica", "timeout", "include_text", *PLACES}
         return self.model_dump(mode="json", exclude=free)
+
+    def paths(self) -> dict[str, str]:
+        """Return where data and checkpoints lie, by the name of the setting."""
+        found = {name: getattr(self, name) for name in sorted(PLACES)}
+        return {name: str(path.resolve()) for name, path in found.items() if path is not None}
 
     def options(self) -> Options:
         """Return the switches of the evaluations."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from hashlib import sha256
 
 from radialog_bench.adapters.base import Adapter, BenchContext, image_key
@@ -14,12 +15,14 @@ from radialog_bench.evaluations import EVALUATIONS, EvalSample, Evaluation, Left
 from radialog_bench.labelers import LabelMany
 from radialog_bench.parquet_source import ParquetReader
 from radialog_bench.results import DataInfo
+from radialog_bench.selection import Selection, parse_shard
 from radialog_instruct.config import SourcePlaces
 from radialog_instruct.errors import DataError, UsageError
 from radialog_instruct.findings import findings_text, positives
 from radialog_instruct.records import Study
-from radialog_instruct.sources import Reader
+from radialog_instruct.sources import SOURCES, Reader
 from radialog_instruct.sources.images import check_image
+from radialog_instruct.sources.rad_restruct import RadReStructReader
 
 PARQUET = "parquet"
 """``--data`` for a built dataset."""
@@ -43,6 +46,10 @@ class EvaluationData:
     samples: tuple[EvalSample, ...]
     left_out: dict[str, int]
 
+    def of(self, samples: Iterable[EvalSample]) -> EvaluationData:
+        """Return the same evaluation with some of its samples."""
+        return replace(self, samples=tuple(samples))
+
 
 @dataclass(frozen=True)
 class RunData:
@@ -63,22 +70,27 @@ def load_data(config: RunConfig, adapter: Adapter) -> RunData:
     Raises:
         DataError: If the source cannot be read, has no study in the split, or images are missing that the model needs.
     """
-    reader = open_reader(config)
-    studies = [study for study in reader.studies() if config.split in ("all", study.split.value)]
+    reader, chosen = open_reader(config), evaluations(config)
+    studies = [study for study in reader.studies() if any(_belongs(study, kind, config) for kind in chosen)]
     if not studies:
         raise DataError(
             f"no study in the split {config.split!r}", where=str(reader.root), mend="choose another --split"
         )
     limits = config.limit_to_images or adapter.limits_to_images
-    broken: dict[str, str | None] = {}
-    parts = tuple(_part(kind, studies, config, limits, broken) for kind in evaluations(config))
+    images = _Images(limits, checked=limits or adapter.needs_images)
+    shard = parse_shard(config.shard) if config.shard is not None else None
+    selection = Selection(config.sample_ids, shard, limited=config.limit is not None)
+    parts = tuple(_part(kind, studies, config, images, selection) for kind in chosen)
+    selection.check_names()
+    if config.sample_ids is not None:
+        parts = tuple(part for part in parts if part.samples)
     if adapter.needs_images and not limits:
-        _require_images(parts, broken)
+        _require_images(parts, images.faults)
     info = DataInfo(
         source=reader.name,
         split=config.split,
         terms=reader.terms,
-        manifest_sha256=_manifest(parts),
+        manifest_sha256=manifest_sha256(parts),
         n_studies=len({sample.study.study_id for part in parts for sample in part.samples}),
         notices=(BANNER,) if reader.name == "demo" and (config.root is None or config.data == PARQUET) else (),
     )
@@ -91,12 +103,20 @@ def open_reader(config: RunConfig) -> Reader:
     Raises:
         RadialogError: As ``open_source``.
     """
+    known = (*SOURCES, RadReStructReader.name, PARQUET)
+    if config.data not in known:
+        close = get_close_matches(config.data, known, n=1, cutoff=0.4) or known
+        raise UsageError(f"no data {config.data!r}", where="--data", mend=f"did you mean {' or '.join(close)}?")
     if config.data == PARQUET:
         if config.root is None:
             raise UsageError("a dataset's folder is needed", where="--data parquet", mend="give --root DATASET")
         return ParquetReader(config.root, config.image_root)
     if config.image_root is not None:
         raise UsageError("it belongs to --data parquet", where="--image-root", mend="leave it out")
+    if config.data == RadReStructReader.name:
+        if config.rad_restruct is not None:
+            raise UsageError("it belongs to --data iu-xray", where="--rad-restruct", mend="give the folder with --root")
+        return RadReStructReader(config.root)
     places = SourcePlaces(root=config.root, reports=config.reports, rad_restruct=config.rad_restruct)
     return places.open(config.data, "rules" if config.labeler == "rules" else None)
 
@@ -145,31 +165,45 @@ def bench_context(data: RunData, config: RunConfig, label_many: LabelMany | None
     )
 
 
+@dataclass(frozen=True)
+class _Images:
+    """What is known of the images: whether samples without a usable one are left out, and why one is not usable."""
+
+    limits: bool
+    checked: bool
+    faults: dict[str, str | None] = field(default_factory=dict)
+
+    def fault(self, sample: EvalSample) -> str | None:
+        file, name = sample.image.file, sample.image.image_id
+        if self.checked and name not in self.faults:
+            self.faults[name] = "image file missing" if file is None else check_image(file)
+        return self.faults.get(name)
+
+
 def _part(
-    evaluation: Evaluation, studies: list[Study], config: RunConfig, limits: bool, broken: dict[str, str | None]
+    evaluation: Evaluation, studies: list[Study], config: RunConfig, images: _Images, selection: Selection
 ) -> EvaluationData:
     samples: list[EvalSample] = []
     left_out: Counter[str] = Counter()
-    for item in evaluation.samples(studies):
+    wanted = (study for study in studies if _belongs(study, evaluation, config))
+    for item in selection.chosen(evaluation.samples(wanted)):
         if isinstance(item, LeftOut):
             left_out[item.reason] += 1
             continue
-        reason = _image_fault(item, broken)
-        if reason is not None and limits:
+        reason = images.fault(item)
+        if reason is not None and images.limits:
             left_out[reason] += 1
         else:
             samples.append(item)
     if config.limit is not None and len(samples) > config.limit:
         left_out["beyond --limit"] = len(samples) - config.limit
         samples = samples[: config.limit]
+    samples = selection.within_limit(samples, left_out)
     return EvaluationData(evaluation, tuple(samples), dict(sorted(left_out.items())))
 
 
-def _image_fault(sample: EvalSample, known: dict[str, str | None]) -> str | None:
-    file, name = sample.image.file, sample.image.image_id
-    if name not in known:
-        known[name] = "image file missing" if file is None else check_image(file)
-    return known[name]
+def _belongs(study: Study, evaluation: Evaluation, config: RunConfig) -> bool:
+    return config.split in ("all", evaluation.split_of(study).value)
 
 
 def _require_images(parts: tuple[EvaluationData, ...], broken: dict[str, str | None]) -> None:
@@ -184,7 +218,8 @@ def _require_images(parts: tuple[EvaluationData, ...], broken: dict[str, str | N
         )
 
 
-def _manifest(parts: tuple[EvaluationData, ...]) -> str:
+def manifest_sha256(parts: Iterable[EvaluationData]) -> str:
+    """Return a hash over ids, references and image names of all samples, evaluation by evaluation."""
     hasher = sha256()
     for part in parts:
         for sample in part.samples:

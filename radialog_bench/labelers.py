@@ -11,8 +11,8 @@ from radialog_instruct.findings import Labels, make_labels
 from radialog_instruct.labeling import rules
 from radialog_instruct.labeling.chexbert import ChexbertLabeler
 
-DEFAULT_LABELERS = {"demo": "rules"}
-"""Source -> labeler; every other source is scored by CheXbert, as the paper does."""
+DEFAULT_LABELERS = {"demo": "rules", "rad-restruct": "rules"}
+"""Source -> labeler; every other source is scored by CheXbert, as the paper does. Rad-ReStruct has no text to label."""
 
 
 LabelMany = Callable[[Sequence[str]], list[Labels]]

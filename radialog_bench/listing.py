@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterator
 
 from radialog_bench.adapters.baselines import Constant
-from radialog_bench.adapters.registry import BUILT_IN, model_names
+from radialog_bench.adapters.registry import BUILT_IN, SCHEMES, model_names
 from radialog_bench.config import RunConfig
 from radialog_bench.data import load_data
 from radialog_bench.evaluations import EVALUATIONS
 from radialog_bench.evaluations.view_classification import CLASSES
 from radialog_bench.labelers import open_labeler
 from radialog_bench.metrics import classification_metrics, clinical_metrics, lexical_metrics
+from radialog_bench.metrics.rad_restruct.measures import vector_metrics
 
 
 def model_lines() -> Iterator[str]:
@@ -21,7 +22,8 @@ def model_lines() -> Iterator[str]:
         kind = BUILT_IN.get(name)
         summary = (kind.__doc__ or "").splitlines()[0] if kind else "entry point"
         yield f"{name}\t{summary}"
-    yield "predictions:DIR\tanswers made elsewhere, DIR/<evaluation>.jsonl"
+    for prefix, scheme in SCHEMES.items():
+        yield f"{prefix}:{scheme.takes}\t{scheme.summary}"
     yield "file.py:Class\ta class with a method generate(requests)"
     yield "module:Class\tthe same from an importable module"
 
@@ -38,6 +40,8 @@ def metric_lines() -> Iterator[str]:
         lexical_metrics(),
         clinical_metrics(open_labeler("rules").signature),
         classification_metrics(CLASSES, "whole-word"),
+        vector_metrics(matched=True),
+        vector_metrics(matched=False),
     )
     for family in families:
         for metric in family:

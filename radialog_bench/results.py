@@ -87,8 +87,22 @@ class DataInfo(_Record):
     notices: tuple[str, ...] = ()
 
 
+class Speed(_Record):
+    """How fast the model answered in one evaluation, over all sittings of the run."""
+
+    asked: int
+    """Requests sent to the model; those answered from the log do not count."""
+    seconds: float
+    """Wall time of asking them, without labelling and scoring."""
+    seconds_per_request: float
+    usage: dict[str, float] = {}
+    """Sums of what the adapter counted, for example ``new_tokens``."""
+    new_tokens_per_second: float | None = None
+    """None where the adapter does not count tokens."""
+
+
 class RunInfo(_Record):
-    """``run.json``: everything needed to repeat the run."""
+    """``run.json``: everything needed to repeat the run, and how fast it was."""
 
     schema_version: int = SCHEMA_VERSION
     command: tuple[str, ...]
@@ -97,8 +111,20 @@ class RunInfo(_Record):
     data: DataInfo
     versions: dict[str, str]
     git: dict[str, str | bool] | None
+    machine: dict[str, str] = {}
+    """Processor, memory and accelerator of the machine that last asked the model."""
+    paths: dict[str, str] = {}
+    """Where data and checkpoints lay, by the name of the flag; no part of the run's identity."""
+    limited_to_images: bool = False
+    """Whether samples without a readable image were left out, because the user or the model wanted it."""
+    made_from: tuple[str, ...] = ()
+    """Names of the run folders whose answers were scored again or merged."""
     started: str
     """UTC, ISO 8601."""
+    finished: str | None = None
+    """When the scores were last written after asking the model."""
+    speed: dict[str, Speed] = {}
+    """By evaluation; never in ``results.json``, which does not depend on the machine."""
 
 
 class RunResults(_Record):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import platform
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,23 +11,24 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 
 from radialog_bench.adapters.base import Adapter
 from radialog_bench.adapters.registry import load_adapter
-from radialog_bench.chat import Response
 from radialog_bench.config import RunConfig
 from radialog_bench.data import EvaluationData, RunData, bench_context, load_data
 from radialog_bench.dialog import AskFailed
+from radialog_bench.environment import git_state, machine, versions
 from radialog_bench.evaluations import Conversation
 from radialog_bench.labelers import Labeler, default_labeler, open_labeler
-from radialog_bench.responses import ResponseLog
-from radialog_bench.results import EvaluationResult, ModelInfo, RunInfo, RunResults, SampleRecord
+from radialog_bench.responses import Index, ResponseLog
+from radialog_bench.results import EvaluationResult, ModelInfo, RunInfo, RunResults, SampleRecord, Speed
 from radialog_bench.runner import LabelMany, Runner, RunnerSettings
 from radialog_bench.scoring import ScoredPart, failures_of, not_asked, score_part
+from radialog_bench.speed import Stopwatch, speed_of, write_speed
+from radialog_bench.watchdog import closed_in_time
 from radialog_instruct.errors import DataError, RadialogError, UsageError
 from radialog_instruct.files import replacing, unwritable, write_json
 from radialog_instruct.findings import Labels
@@ -82,43 +81,86 @@ def run_benchmark(
     Raises:
         RadialogError: If data, model or folder cannot be used; ``exit_code`` says which.
     """
-    adapter = load_adapter(config.model, config.model_args)
+    adapter = open_model(config)
     try:
         data = load_data(config, adapter)
         labeler = open_labeler(config.labeler or default_labeler(data.info.source), config.chexbert, config.vocabulary)
         model = model_info(adapter, config)
         folder = output or default_folder(adapter.name, model.fingerprint)
-        for notice in (*data.info.notices, *model.notices):
-            announce(notice)
-        with locked(folder):
-            claim_folder(folder, config, model, data, command)
-            announce(f"run folder: {folder}")
-            return _run(config, folder, adapter, model, data, labeler, progress)
+        job = Job(config, adapter, model, data, labeler)
+        return write_run(job, folder, command, announce=announce, progress=progress)
     finally:
-        adapter.close()
+        closed_in_time(adapter.close)
 
 
-def _run(
-    config: RunConfig,
+@dataclass(frozen=True)
+class Job:
+    """What a run folder is made from.
+
+    Attributes:
+        config: The settings.
+        adapter: Who answers.
+        model: The model the answers are of.
+        data: The samples.
+        labeler: The labeler of dialogs and scores.
+        made_from: Names of the run folders the answers come from, when no model is asked.
+        origin: What ``run.json`` of these folders says, likewise.
+    """
+
+    config: RunConfig
+    adapter: Adapter
+    model: ModelInfo
+    data: RunData
+    labeler: Labeler
+    made_from: tuple[str, ...] = ()
+    origin: RunInfo | None = None
+
+
+def write_run(
+    job: Job,
     folder: Path,
-    adapter: Adapter,
-    model: ModelInfo,
-    data: RunData,
-    labeler: Labeler,
-    progress: Progress | None,
+    command: Sequence[str],
+    *,
+    announce: Callable[[str], object] = bool,
+    progress: Progress | None = None,
 ) -> Finished:
+    """Hold all dialogs, score them, and write the run folder; a folder of the same run is resumed.
+
+    Args:
+        job: What the run is made from.
+        folder: The run folder.
+        command: The command line, for ``run.json``.
+        announce: Told each notice and the run folder first.
+        progress: Told about finished samples.
+
+    Raises:
+        RadialogError: If the folder cannot be used, or the model breaks its contract.
+    """
+    for notice in (*job.data.info.notices, *job.model.notices):
+        announce(notice)
+    with locked(folder):
+        info = claim_folder(folder, job, command)
+        announce(f"run folder: {folder}")
+        return _run(job, folder, info, progress)
+
+
+def _run(job: Job, folder: Path, info: RunInfo, progress: Progress | None) -> Finished:
+    from radialog_bench.leaderboard import write_entry
     from radialog_bench.report import write_report
 
+    config, adapter, model, data, labeler = job.config, job.adapter, job.model, job.data, job.labeler
     adapter.prepare(bench_context(data, config, labeler.label_many))
     evaluations: dict[str, EvaluationResult] = {}
     remarks: list[str] = []
     asked = from_log = 0
-    answers: dict[str, Response] = {}
+    speed: dict[str, Speed] = {}
+    answers: Index = {}
     for part in data.parts:
         name = part.evaluation.name
         if part.evaluation.needs_labeler and labeler.label_many is None:
             scored = not_asked(part, labeler)
         else:
+            watch = Stopwatch()
             with ResponseLog(folder / "responses" / f"{name}.jsonl", answers) as log:
                 if log.repaired:
                     remarks.append(f"{log.path.name}: a last line cut short by a crash was removed")
@@ -126,11 +168,14 @@ def _run(
                     adapter,
                     model.fingerprint,
                     log,
-                    _labels_or_refuse(labeler),
-                    RunnerSettings(config.batch_size, config.window),
+                    watch.without(_labels_or_refuse(labeler)),
+                    runner_settings(config, adapter),
                     partial(progress, name, len(part.samples)) if progress else bool,
                 )
-                outcomes = converse(runner, part, config)
+                with watch.running():
+                    outcomes = converse(runner, part, config)
+            sitting = speed_of(runner.stats.asked, watch.seconds, log.usage, info.speed.get(name))
+            speed |= {name: sitting} if sitting is not None and job.origin is None else {}
             asked, from_log = asked + runner.stats.asked, from_log + runner.stats.from_log
             scored = score_part(part, outcomes, config, labeler)
         evaluations[name] = scored.result
@@ -141,6 +186,8 @@ def _run(
         write_statistics(folder / "statistics" / f"{name}.npz", scored)
     results = RunResults(model=model, data=data.info, evaluations=evaluations)
     write_json(folder / RESULTS, results.model_dump(mode="json"))
+    write_speed(folder / RUN, info, speed)
+    write_entry(folder)
     write_report(folder, include_text=config.include_text)
     return Finished(folder, results, asked, from_log, tuple(remarks))
 
@@ -161,9 +208,39 @@ def converse(runner: Runner, part: EvaluationData, config: RunConfig) -> list[Co
     return [outcome for outcome in outcomes if outcome is not None]
 
 
+def open_model(config: RunConfig) -> Adapter:
+    """Build the model, or as many copies as the run wants.
+
+    Raises:
+        RadialogError: If it cannot be built.
+    """
+    if config.replicas == 1:
+        return load_adapter(config.model, config.model_args)
+    from radialog_bench.adapters.replicas import ReplicatedAdapter
+
+    return ReplicatedAdapter(
+        config.model,
+        config.model_args,
+        replicas=config.replicas,
+        batch_size=config.batch_size,
+        num_gpus=config.gpus_per_replica,
+    )
+
+
+def runner_settings(config: RunConfig, adapter: Adapter) -> RunnerSettings:
+    """Return how the runner works: a batch for every copy, and a watch over an adapter that cannot watch itself."""
+    batch = config.batch_size * config.replicas
+    watched = config.timeout is not None and not adapter.limit_silence(config.timeout)
+    return RunnerSettings(batch, max(config.window, batch), config.timeout if watched else None)
+
+
 def model_info(adapter: Adapter, config: RunConfig) -> ModelInfo:
-    """Return the model's description; the fingerprint covers the adapter's own, its name and its arguments."""
-    identity = json.dumps([adapter.name, adapter.fingerprint(), config.model_args], sort_keys=True, default=str)
+    """Return the model's description.
+
+    The fingerprint covers the adapter's own, its name, and the arguments that may change an answer.
+    """
+    arguments = {name: value for name, value in config.model_args.items() if name not in adapter.free_arguments}
+    identity = json.dumps([adapter.name, adapter.fingerprint(), arguments], sort_keys=True, default=str)
     return ModelInfo(
         name=adapter.name,
         fingerprint=sha256(identity.encode()).hexdigest(),
@@ -198,8 +275,11 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def claim_folder(folder: Path, config: RunConfig, model: ModelInfo, data: RunData, command: Sequence[str]) -> None:
-    """Write ``run.json``, or check that the folder belongs to this very run.
+def check_folder(folder: Path, job: Job) -> RunInfo | None:
+    """Check that an existing folder is new or belongs to this very run.
+
+    Returns:
+        Its ``run.json``, or None for an empty folder.
 
     Raises:
         DataError: If the folder's ``run.json`` cannot be read.
@@ -212,23 +292,45 @@ def claim_folder(folder: Path, config: RunConfig, model: ModelInfo, data: RunDat
         except ValueError as error:
             mend = "choose another --output-dir"
             raise DataError("not a run of this version", where=str(path), mend=mend) from error
-        differences = _differences(earlier, config, model, data)
+        differences = _differences(earlier, job.config, job.model, job.data)
         if differences:
             mend = "choose another --output-dir, or the settings of that run"
             raise UsageError(f"belongs to a run with another {' and '.join(differences)}", where=str(folder), mend=mend)
-        return
-    if any(child.name != ".lock" for child in folder.iterdir()):
+        return earlier
+    if not folder.is_dir() or any(child.name != ".lock" for child in folder.iterdir()):
         raise UsageError("the folder holds other files", where=str(folder), mend="choose an empty or new folder")
+    return None
+
+
+def claim_folder(folder: Path, job: Job, command: Sequence[str]) -> RunInfo:
+    """Write ``run.json``, or check that the folder belongs to this very run.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        RadialogError: As ``check_folder``.
+    """
+    earlier = check_folder(folder, job)
+    if earlier is not None:
+        return earlier
     info = RunInfo(
         command=tuple(command),
-        config=config.identity(),
-        model=model,
-        data=data.info,
-        versions=_versions(),
-        git=_git(),
+        config=job.config.identity(),
+        model=job.model,
+        data=job.data.info,
+        versions=versions(),
+        git=git_state(),
+        machine=machine() if job.origin is None else job.origin.machine,
+        paths=job.config.paths(),
+        limited_to_images=job.config.limit_to_images or job.adapter.limits_to_images,
+        made_from=job.made_from,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
+        finished=None if job.origin is None else job.origin.finished,
+        speed={} if job.origin is None else job.origin.speed,
     )
-    write_json(path, info.model_dump(mode="json"))
+    write_json(folder / RUN, info.model_dump(mode="json"))
+    return info
 
 
 def write_samples(path: Path, records: Sequence[SampleRecord]) -> None:
@@ -269,38 +371,21 @@ def _differences(earlier: RunInfo, config: RunConfig, model: ModelInfo, data: Ru
     if earlier.data.manifest_sha256 != data.info.manifest_sha256:
         found.append("data")
     settings = config.identity()
-    found += [name for name in settings if earlier.config.get(name) != settings[name] and name != "model_args"]
+    found += [
+        name for name in settings if earlier.config.get(name) != settings[name] and name not in ("model", "model_args")
+    ]
     return found
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "platform": platform.platform()}
-    for name in ("radialog", "numpy", "nltk", "torch", "transformers", "pillow"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _git() -> dict[str, str | bool] | None:
-    here = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(here), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-
-    try:
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 def exit_failed(results: RunResults) -> bool:
-    """Tell whether samples failed or a metric could not be computed."""
+    """Tell whether samples failed or a metric could not be computed.
+
+    An evaluation that the data have no sample for is no failure.
+    """
     return any(
         part.n_error or any(metric.value is None for metric in part.metrics.values())
         for part in results.evaluations.values()
+        if part.n
     )
 
 

@@ -1,18 +1,24 @@
-"""The dialog runner: many dialogs in flight, full batches to the adapter, answers in any order."""
+"""The dialog runner: many dialogs in flight, full batches or a steady stream to the adapter, answers in any order."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from radialog_bench.adapters.base import Adapter, rendered_messages
+from radialog_bench.adapters.streaming import StreamingAdapter
 from radialog_bench.chat import Message, Request, Response
+from radialog_bench.contract import checked_responses, checked_stream
 from radialog_bench.dialog import All, Ask, AskFailed, Dialog, Label
 from radialog_bench.responses import ResponseLog, request_key
 from radialog_instruct.errors import ModelError
 from radialog_instruct.findings import Labels
+
+_LABELS_KEPT = 4096
+"""Labelled texts that are remembered, so that memory does not grow with the run."""
 
 LabelMany = Callable[[Sequence[str]], list[Labels]]
 
@@ -24,10 +30,12 @@ class RunnerSettings:
     Attributes:
         batch_size: Requests handed to the adapter at once.
         window: Dialogs in flight; at least a few batches keep batches full.
+        timeout: Longest silence in seconds of an adapter that answers in batches, or None without a limit.
     """
 
     batch_size: int = 8
     window: int = 64
+    timeout: float | None = None
 
 
 @dataclass
@@ -65,6 +73,33 @@ class _Join:
     missing: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A request the log cannot answer, ready to be sent."""
+
+    branch: _Branch
+    request: Request
+    key: str
+    rendered: tuple[Message, ...]
+
+
+class _Queue:
+    """Requests to be sent. Those with a history go first: the longest dialogs decide when a run ends."""
+
+    def __init__(self) -> None:
+        self._later: deque[_Pending] = deque()
+        self._first: deque[_Pending] = deque()
+
+    def __len__(self) -> int:
+        return len(self._first) + len(self._later)
+
+    def append(self, pending: _Pending) -> None:
+        (self._first if len(pending.request.messages) > 1 else self._later).append(pending)
+
+    def popleft(self) -> _Pending:
+        return (self._first or self._later).popleft()
+
+
 class Runner:
     """Drives dialogs to their ends.
 
@@ -92,9 +127,12 @@ class Runner:
         self.stats = RunnerStats()
         self._ready: deque[tuple[_Branch, Any, AskFailed | None]] = deque()
         self._asks: deque[tuple[_Branch, Request]] = deque()
+        self._queue = _Queue()
+        self._open: dict[str, _Pending] = {}
         self._texts: list[tuple[_Branch, str]] = []
         self._labels: dict[str, Labels] = {}
         self._done: list[tuple[int, Any]] = []
+        self._in_flight = self._finished = 0
 
     def run(self, dialogs: Iterable[Dialog[Any]]) -> Iterator[tuple[int, Any]]:
         """Run dialogs and yield (index, result) as they end, in any order.
@@ -105,31 +143,38 @@ class Runner:
             ModelError: If the adapter breaks its contract.
         """
         waiting = enumerate(dialogs)
-        in_flight, finished, exhausted = 0, 0, False
         while True:
-            while not exhausted and in_flight < self._settings.window:
-                following = next(waiting, None)
-                if following is None:
-                    exhausted = True
-                    break
-                in_flight += 1
-                self._ready.append((_Branch(following[1], None, following[0]), None, None))
-            while self._ready:
-                self._step(*self._ready.popleft())
-            for result in self._done:
-                in_flight -= 1
-                finished += 1
-                yield result
-            self._done.clear()
-            self._progress(finished)
-            if not exhausted and in_flight < self._settings.window:
-                continue
-            if self._texts:
+            yield from self._advance(waiting)
+            if self._texts and len(self._queue) < self._settings.batch_size:
                 self._label()
-            elif self._asks:
-                self._ask()
-            elif exhausted and in_flight == 0:
+            elif self._queue:
+                for _ in self._answers():
+                    yield from self._advance(waiting)
+                    if self._texts and not self._queue:
+                        self._label()
+                        yield from self._advance(waiting)
+            elif not self._in_flight:
                 return
+
+    def _advance(self, waiting: Iterator[tuple[int, Dialog[Any]]]) -> Iterator[tuple[int, Any]]:
+        """Start dialogs, take every dialog as far as it gets without the model, and yield what is finished."""
+        window = max(self._settings.window, self._settings.batch_size)
+        while True:
+            for place, dialog in islice(waiting, window - self._in_flight):
+                self._in_flight += 1
+                self._ready.append((_Branch(dialog, None, place), None, None))
+            while self._ready or self._asks:
+                while self._ready:
+                    self._step(*self._ready.popleft())
+                while self._asks:
+                    self._prepare(*self._asks.popleft())
+            if not self._done:
+                return
+            done, self._done = self._done, []
+            self._in_flight -= len(done)
+            self._finished += len(done)
+            yield from done
+            self._progress(self._finished)
 
     def _step(self, branch: _Branch, value: Any, error: AskFailed | None) -> None:
         try:
@@ -169,73 +214,63 @@ class Runner:
 
     def _label(self) -> None:
         pending, self._texts = self._texts, []
-        new = list(dict.fromkeys(text for _, text in pending if text not in self._labels))
-        self._labels.update(zip(new, self._label_many(new), strict=True))
-        self._ready.extend((branch, self._labels[text], None) for branch, text in pending)
+        labels = {text: self._labels[text] for _, text in pending if text in self._labels}
+        new = list(dict.fromkeys(text for _, text in pending if text not in labels))
+        labels.update(zip(new, self._label_many(new), strict=True))
+        self._labels = dict(islice((labels | self._labels).items(), _LABELS_KEPT))
+        self._ready.extend((branch, labels[text], None) for branch, text in pending)
 
-    def _ask(self) -> None:
-        """Send one batch; requests that the log can answer take no place in it."""
-        batch: dict[str, tuple[_Branch, Request, str, tuple[Message, ...]]] = {}
-        while self._asks and len(batch) < self._settings.batch_size:
-            branch, request = self._asks.popleft()
-            if request.id in batch:
-                raise ModelError("two requests have one id", where=request.id, mend="this is a fault of the evaluation")
-            rendered = rendered_messages(self._adapter, request)
-            key = request_key(self._fingerprint, request, rendered)
-            logged = self._log.get(key)
-            if logged is not None:
-                self.stats.from_log += 1
-                self._ready.append((branch, logged, None))
-            else:
-                batch[request.id] = (branch, request, key, rendered)
-        if not batch:
-            return
-        self.stats.asked += len(batch)
-        self.stats.batches[len(batch)] += 1
-        for response in checked_responses(self._adapter, [request for _, request, _, _ in batch.values()]):
-            branch, request, key, rendered = batch.pop(response.id)
-            self._log.add(key, request, rendered, response)
-            if response.error is not None:
-                self.stats.failures[response.error.kind] += 1
-                self._ready.append((branch, None, AskFailed(request, response.error)))
-            else:
-                self._ready.append((branch, response, None))
-        self._log.sync()
+    def _prepare(self, branch: _Branch, request: Request) -> None:
+        """Answer a request from the log, or put it into the queue."""
+        rendered = rendered_messages(self._adapter, request)
+        key = request_key(self._fingerprint, request, rendered)
+        logged = self._log.get(key)
+        if logged is not None:
+            self.stats.from_log += 1
+            self._ready.append((branch, logged, None))
+        else:
+            self._queue.append(_Pending(branch, request, key, rendered))
 
+    def _answers(self) -> Iterator[None]:
+        """Ask the model, and stop whenever dialogs can go on."""
+        if isinstance(self._adapter, StreamingAdapter) and callable(self._adapter.stream):
+            asked = self.stats.asked
+            for response in checked_stream(self._adapter, self._take, self._open, self._settings.timeout):
+                if response is not None:
+                    self._answered(response)
+                self._log.settle()
+                yield
+            if self.stats.asked == asked:
+                mend = "see radialog_bench.adapters.streaming"
+                raise ModelError("the adapter's stream took no request", where=self._adapter.name, mend=mend)
+        else:
+            requests = [self._sent() for _ in range(min(len(self._queue), self._settings.batch_size))]
+            self.stats.batches[len(requests)] += 1
+            for response in checked_responses(self._adapter, requests, self._settings.timeout):
+                self._answered(response)
+            yield
+        self._log.settle()
 
-def checked_responses(adapter: Adapter, requests: list[Request]) -> Iterator[Response]:
-    """Yield an adapter's responses to a batch, held to the contract.
+    def _take(self) -> Request | None:
+        return self._sent() if self._queue else None
 
-    An exception of the adapter becomes a failure of every request of the batch that has no answer yet.
+    def _sent(self) -> Request:
+        pending = self._queue.popleft()
+        if pending.request.id in self._open:
+            mend = "this is a fault of the evaluation"
+            raise ModelError("two requests have one id", where=pending.request.id, mend=mend)
+        self._open[pending.request.id] = pending
+        self.stats.asked += 1
+        return pending.request
 
-    Raises:
-        ModelError: If a response has the wrong type, an unknown or repeated id, both text and error or neither, or if
-            a request stays without response.
-    """
-    open_ids = {request.id for request in requests}
-
-    def broken(what: str) -> ModelError:
-        return ModelError(f"the adapter {what}", where=adapter.name, mend="see radialog_bench.adapters.base.Adapter")
-
-    try:
-        for response in adapter.generate(requests):
-            if not isinstance(response, Response):
-                raise broken(f"returned {type(response).__name__} instead of Response")
-            if response.id not in open_ids:
-                raise broken(f"answered an unknown or already answered request {response.id!r}")
-            if (response.text is None) == (response.error is None) or not isinstance(response.text, str | None):
-                raise broken(f"gave {response.id!r} neither a text nor a failure, or both")
-            open_ids.discard(response.id)
-            yield response
-    except ModelError:
-        raise
-    except Exception as error:  # noqa: BLE001 - third-party code may raise anything; it is counted, never lost
-        for request in requests:
-            if request.id in open_ids:
-                yield Response.failure(request.id, "adapter", f"{type(error).__name__}: {error}")
-        return
-    if open_ids:
-        raise broken(f"left {len(open_ids)} of {len(requests)} requests without a response, {min(open_ids)!r} first")
+    def _answered(self, response: Response) -> None:
+        pending = self._open.pop(response.id)
+        self._log.add(pending.key, pending.request, pending.rendered, response)
+        if response.error is not None:
+            self.stats.failures[response.error.kind] += 1
+            self._ready.append((pending.branch, None, AskFailed(pending.request, response.error)))
+        else:
+            self._ready.append((pending.branch, response, None))
 
 
 def _single(effect: Ask | Label | All) -> Dialog[Any]:

@@ -106,4 +106,6 @@ class Sheet:
     def unavailable(self, metrics: Iterable[Metric[Any]], reason: str) -> None:
         """Note metrics that could not be computed: null with the reason, never zero."""
         n, n_error = len(self.clusters), self.settings.n_error
-        self.metrics |= {metric.name: unavailable(metric, reason, n=n, n_error=n_error) for metric in metrics}
+        for metric in metrics:
+            self.metrics[metric.name] = unavailable(metric, reason, n=n, n_error=n_error)
+            self.kinds[metric.name] = metric

@@ -118,10 +118,17 @@ class StructuredQuestion:
 
 @dataclass(frozen=True, slots=True)
 class StructuredReport:
-    """A structured report: its questions in the template's order, and the frontal images it was made for."""
+    """A structured report.
+
+    Attributes:
+        questions: Its questions in the template's order.
+        image_ids: The frontal images it was made for.
+        folder: The annotation's folder, whose template says what else can be asked; None where it is not known.
+    """
 
     questions: tuple[StructuredQuestion, ...]
     image_ids: tuple[str, ...]
+    folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

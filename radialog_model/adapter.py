@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import astuple
+from itertools import groupby
 from typing import Literal
 
 from PIL import Image
@@ -72,8 +74,8 @@ class RaDialogProject(Adapter):
 
     def generate(self, requests: list[Request]) -> Iterable[Response]:
         """Answer a batch; an image that cannot be read fails its own request only."""
+        from radialog_instruct.sources.images import load_image
         from radialog_model.generate import Question, answer
-        from radialog_model.processing import load_image
 
         ready: list[tuple[Request, Image.Image]] = []
         for request in requests:
@@ -84,22 +86,21 @@ class RaDialogProject(Adapter):
                 ready.append((request, load_image(request.images[0].path)))
             except DataError as error:
                 yield Response.failure(request.id, "image", str(error))
-        if not ready:
-            return
-        findings = self._findings(ready)
-        questions = [
-            Question(tuple(Turn(m.role, m.content) for m in request.messages), request.task, image, text)
-            for (request, image), text in zip(ready, findings, strict=True)
-        ]
-        settings = ready[0][0].generation
-        answers = answer(
-            self._checkpoint,
-            questions,
-            max_new_tokens=max(request.generation.max_new_tokens for request, _ in ready),
-            temperature=settings.temperature,
-        )
-        for (request, _), result in zip(ready, answers, strict=True):
-            yield Response(request.id, result.text, usage={"new_tokens": float(result.new_tokens)})
+        ready.sort(key=lambda pair: astuple(pair[0].generation))
+        for generation, group in groupby(ready, key=lambda pair: pair[0].generation):
+            same = list(group)
+            questions = [
+                Question(tuple(Turn(m.role, m.content) for m in request.messages), request.task, image, text)
+                for (request, image), text in zip(same, self._findings(same), strict=True)
+            ]
+            answers = answer(
+                self._checkpoint,
+                questions,
+                max_new_tokens=generation.max_new_tokens,
+                temperature=generation.temperature,
+            )
+            for (request, _), result in zip(same, answers, strict=True):
+                yield Response(request.id, result.text, usage={"new_tokens": float(result.new_tokens)})
 
     def _findings(self, ready: list[tuple[Request, Image.Image]]) -> list[str | None]:
         from radialog_model.generate import predict_findings

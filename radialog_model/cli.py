@@ -61,9 +61,9 @@ def generate(
     _need_torch()
     from radialog_instruct.prompts import CONSTANTS, default_prompts
     from radialog_instruct.records import Turn
+    from radialog_instruct.sources.images import load_image
     from radialog_model.checkpoint import load_checkpoint
     from radialog_model.generate import Question, answer, predict_findings
-    from radialog_model.processing import load_image
 
     images = [load_image(path) for path in image]
     checkpoint = load_checkpoint(weights, device=device)

@@ -16,7 +16,7 @@ from radialog_instruct.config import ContextPolicy
 from radialog_instruct.context import drop_context
 from radialog_instruct.errors import DataError
 from radialog_instruct.records import Turn
-from radialog_model.processing import load_image
+from radialog_instruct.sources.images import load_image
 from radialog_model.prompts import IMAGE_TOKEN, asks_for_a_report_first, layout
 
 IGNORED = -100

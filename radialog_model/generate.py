@@ -21,7 +21,7 @@ class Question:
     Attributes:
         turns: The neutral dialog, ending with a user turn.
         task: Task of the last user turn.
-        image: The image, as ``processing.load_image`` gives it.
+        image: The image, as ``radialog_instruct.sources.images.load_image`` gives it.
         findings: The findings text, or None for a prompt without one.
     """
 
@@ -71,16 +71,19 @@ def answer(
     inputs = processor(text=prompts, images=images, padding=True, return_tensors="pt", add_special_tokens=False).to(
         model.device, model.dtype
     )
-    room = model.config.text_config.max_position_embeddings - inputs["input_ids"].shape[1]
+    # Each answer has the room its own prompt leaves: what stands beside it in the batch must not change it.
+    room = (model.config.text_config.max_position_embeddings - inputs["attention_mask"].sum(1)).clamp(min=1)
     sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
     sequences = model.generate(
         **inputs,
-        max_new_tokens=max(min(max_new_tokens, room), 1),
+        max_new_tokens=min(max_new_tokens, int(room.max())),
         pad_token_id=processor.tokenizer.pad_token_id,
         eos_token_id=processor.tokenizer.eos_token_id,
         **sampling,
     )
     new = sequences[:, inputs["input_ids"].shape[1] :]
+    beyond = torch.arange(new.shape[1], device=new.device) >= room[:, None]
+    new = new.masked_fill(beyond, processor.tokenizer.pad_token_id)
     texts = processor.tokenizer.batch_decode(new, skip_special_tokens=True)
     lengths = (new != processor.tokenizer.pad_token_id).sum(1).tolist()
     return [Answer(text.strip(), length) for text, length in zip(texts, lengths, strict=True)]

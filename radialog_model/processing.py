@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import CLIPImageProcessorPil, LlavaProcessor, PreTrainedTokenizerFast
 
-from radialog_instruct.errors import DataError
 from radialog_model.biovil import BioViLTConfig
 from radialog_model.prompts import IMAGE_TOKEN, chat_template
 
@@ -82,31 +78,3 @@ def build_processor(tokenizer: PreTrainedTokenizerFast, tower: BioViLTConfig) ->
 def image_tokens(config: LlavaConfig) -> int:
     """Return the number of language-model tokens an image takes."""
     return int(config.image_seq_length)
-
-
-def load_image(path: Path) -> Image.Image:
-    """Load a radiograph as grey in three channels.
-
-    Raises:
-        DataError: If the file is missing, no image, or cut short.
-    """
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return to_rgb(image)
-    except FileNotFoundError as error:
-        raise DataError("no such image", where=str(path), mend="check the path") from error
-    except UnidentifiedImageError as error:
-        raise DataError("not an image", where=str(path), mend="give a JPEG or PNG") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"the image is damaged ({error})", where=str(path), mend="fetch it again") from error
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Return an image as 8-bit grey in three channels; deeper pixels are stretched to their own range."""
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float32)
-        low, high = float(values.min()), float(values.max())
-        scaled = (values - low) * (255.0 / max(high - low, 1e-6))
-        image = Image.fromarray(scaled.astype(np.uint8))
-    return image.convert("L").convert("RGB")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
@@ -34,12 +35,16 @@ class Page:
                 return message["result"]
             self.events.append(message)
 
-    def open(self, path: Path, *, width: int, height: int = 900) -> None:
+    def open(self, path: Path, *, width: int, height: int = 900, dark: bool = False, script: bool = True) -> None:
+        self.events.clear()
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        self.call("Emulation.setScriptExecutionDisabled", value=not script)
         self.call("Page.navigate", url=path.resolve().as_uri())
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(json.loads(self._socket.recv()))
@@ -47,6 +52,18 @@ class Page:
     def evaluate(self, expression: str) -> Any:
         result = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         return result["result"].get("value")
+
+    def press(self, key: str) -> None:
+        """Press and release a key, for example ``Tab`` or ``Enter``."""
+        text = {"text": "\r"} if key == "Enter" else {}
+        code = {"Tab": 9, "Enter": 13}.get(key, 0)
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **text)
+
+    def screenshot(self, path: Path, *, whole: bool = False) -> None:
+        """Write a PNG of what is seen, or of the whole page."""
+        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)["data"]
+        path.write_bytes(base64.b64decode(data))
 
     def problems(self) -> list[str]:
         """Return console errors, exceptions and requests to anything but the page itself."""

@@ -56,12 +56,15 @@ class Adapter(ABC):
             model is asked.
         limits_to_images: Whether samples without a readable image are left out and counted instead.
         notices: What a reader of the numbers must know, in plain words.
+        free_arguments: Constructor arguments that do not change an answer, such as a device or a number of
+            connections; a run may be resumed with others.
     """
 
     name: str = ""
     needs_images: bool = True
     limits_to_images: bool = False
     notices: tuple[str, ...] = ()
+    free_arguments: frozenset[str] = frozenset()
 
     @abstractmethod
     def generate(self, requests: list[Request]) -> Iterable[Response]:
@@ -87,6 +90,18 @@ class Adapter(ABC):
 
     def prepare(self, context: BenchContext) -> None:  # noqa: B027 - optional, not abstract
         """Take what a baseline needs to know; a model under test ignores it."""
+
+    def limit_silence(self, seconds: float) -> bool:
+        """Take the run's ``--timeout``.
+
+        Args:
+            seconds: How long the model may be silent.
+
+        Returns:
+            Whether the adapter itself ends and replaces what hangs. By default it cannot, and the run ends then.
+        """
+        del seconds
+        return False
 
     def close(self) -> None:  # noqa: B027
         """Release what the model holds; called once at the end."""

@@ -11,6 +11,7 @@ from PIL import Image as PILImage
 
 from radialog_bench.adapters.base import Adapter, BenchContext, image_key
 from radialog_bench.chat import Request, Response
+from radialog_bench.metrics.rad_restruct.reports import structured_answer
 from radialog_instruct.findings import NO_COMMON_FINDINGS, findings_text, positives
 from radialog_instruct.records import Image, Split, Study
 from radialog_instruct.sources.images import check_image
@@ -140,6 +141,8 @@ def _answer_of(study: Study, image: Image, request: Request) -> str | None:
         return study.sections.findings
     if request.task == "impression":
         return study.sections.impression
+    if request.task == "rad_restruct_qa":
+        return structured_answer(study.structured, request.id.partition("#")[2]) if study.structured else None
     labels = next(iter(study.labels.values()), None)
     if labels is None:
         return None

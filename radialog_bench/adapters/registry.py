@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -14,12 +15,43 @@ from typing import Any
 
 from radialog_bench.adapters.base import Adapter
 from radialog_bench.adapters.baselines import Constant, Echo, Oracle, Retrieval
-from radialog_bench.adapters.predictions import Predictions
 from radialog_instruct.errors import ModelError, RadialogError, UsageError
 
 GROUP = "radialog_bench.models"
 """Entry point group of third-party adapters; each entry names an adapter class."""
 BUILT_IN: dict[str, type[Adapter]] = {kind.name: kind for kind in (Constant, Echo, Oracle, Retrieval)}
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A prefix of ``--model`` that a built-in adapter serves.
+
+    Attributes:
+        adapter: ``module:Class``, imported when it is asked for.
+        takes: What stands behind the colon.
+        summary: What it is for.
+    """
+
+    adapter: str
+    takes: str
+    summary: str
+
+    def load(self) -> type[Adapter]:
+        """Import the adapter."""
+        module, _, name = self.adapter.partition(":")
+        kind: type[Adapter] = getattr(importlib.import_module(module), name)
+        return kind
+
+
+_HERE = "radialog_bench.adapters"
+SCHEMES: dict[str, Scheme] = {
+    "hf": Scheme(f"{_HERE}.hf:HuggingFace", "REPO_OR_FOLDER", "any image-text-to-text model of transformers"),
+    "vllm": Scheme(f"{_HERE}.vllm:Vllm", "REPO_OR_FOLDER", "vLLM in this process"),
+    "openai": Scheme(f"{_HERE}.openai:OpenAIChat", "MODEL", "an OpenAI-compatible server (--model-args base_url=URL)"),
+    "script": Scheme(f"{_HERE}.script:Script", "COMMAND", "a program that reads and writes JSON lines, or ReXrank's"),
+    "predictions": Scheme(f"{_HERE}.predictions:Predictions", "DIR", "answers made elsewhere, DIR/<evaluation>.jsonl"),
+}
+"""Prefixes of ``--model``. What stands behind the colon is the adapter's first argument."""
 
 
 def model_names() -> tuple[str, ...]:
@@ -31,8 +63,8 @@ def load_adapter(spec: str, arguments: Mapping[str, Any] | None = None) -> Adapt
     """Build an adapter.
 
     Args:
-        spec: A built-in name, an entry point of ``radialog_bench.models``, ``predictions:FOLDER``, ``module:Class`` or
-            ``path/to/file.py:Class``.
+        spec: A built-in name, an entry point of ``radialog_bench.models``, a scheme such as ``hf:REPO``,
+            ``module:Class`` or ``path/to/file.py:Class``.
         arguments: Keyword arguments of its constructor.
 
     Raises:
@@ -40,14 +72,26 @@ def load_adapter(spec: str, arguments: Mapping[str, Any] | None = None) -> Adapt
         ModelError: If it cannot be imported or built, or is no adapter.
     """
     given = dict(arguments or {})
-    if spec.startswith("predictions:"):
-        return _build(Predictions, spec, {"folder": spec.partition(":")[2], **given})
+    prefix, colon, rest = spec.partition(":")
+    if colon and prefix in SCHEMES:
+        return _from_scheme(prefix, rest, spec, given)
     kind = BUILT_IN.get(spec) or _from_plugin(spec) or _from_code(spec)
     if kind is None:
         close = get_close_matches(spec, model_names(), n=2, cutoff=0.5)
         hint = f"did you mean {' or '.join(close)}?" if close else "see radialog-bench ls models"
         raise UsageError(f"no model {spec!r}", where="--model", mend=hint)
     return _build(kind, spec, given)
+
+
+def _from_scheme(prefix: str, rest: str, spec: str, given: dict[str, Any]) -> Adapter:
+    scheme = SCHEMES[prefix]
+    if not rest:
+        raise UsageError(f"nothing behind {prefix}:", where="--model", mend=f"give {prefix}:{scheme.takes}")
+    kind = scheme.load()
+    first = next(iter(inspect.signature(kind).parameters))
+    if first in given:
+        raise UsageError(f"{first!r} stands in --model already", where="--model-args", mend="give it once")
+    return _build(kind, spec, {first: rest, **given})
 
 
 def _plugins() -> dict[str, EntryPoint]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 from radialog_bench.chat import Failure, Generation, ImageRef, Message, Request
@@ -12,7 +13,7 @@ from radialog_bench.dialog import Ask, Dialog
 from radialog_bench.labelers import LabelMany
 from radialog_bench.sheet import Sheet
 from radialog_instruct.prompts import CONSTANTS, default_prompts
-from radialog_instruct.records import Image, Study
+from radialog_instruct.records import Image, Split, Study
 
 TokenLimits = Literal["v2", "v1"]
 TOKENS: dict[TokenLimits, dict[str, int]] = {
@@ -106,6 +107,10 @@ class Evaluation(ABC):
     def __init__(self, options: Options | None = None) -> None:
         self.options = options or Options()
 
+    def split_of(self, study: Study) -> Split:
+        """Return the split that decides whether a study is evaluated: the source's, unless there is an official one."""
+        return study.split
+
     @abstractmethod
     def samples(self, studies: Iterable[Study]) -> Iterator[EvalSample | LeftOut]:
         """Yield the samples of a split, and what gives none."""
@@ -197,6 +202,10 @@ def sample_key(evaluation: str, study: Study, image: Image) -> str:
     return f"{evaluation}/{study.study_id}/{image.image_id}"
 
 
+@lru_cache(maxsize=1024)
 def image_refs(image: Image) -> tuple[ImageRef, ...]:
-    """Return the reference to an image's file; none where the file is missing. The view is not given away."""
+    """Return the reference to an image's file; none where the file is missing. The view is not given away.
+
+    The questions about an image share it, so that its bytes are hashed once.
+    """
     return (ImageRef(image.image_id, image.file),) if image.file is not None else ()

@@ -36,6 +36,8 @@ class Metric(Generic[Item]):
         value: Maps summed statistics [..., k] to scores [...], vectorised over the leading axes.
         higher_is_better: Direction of the metric.
         per_sample: Whether ``value`` of one sample's statistics is meaningful on the sample's own.
+        smooth: Whether intervals weigh the patients instead of drawing them, because a resample without the patients
+            of a rare class would be another metric.
     """
 
     name: str
@@ -44,3 +46,4 @@ class Metric(Generic[Item]):
     value: Callable[[Floats], Floats]
     higher_is_better: bool = True
     per_sample: bool = True
+    smooth: bool = False

@@ -1,4 +1,4 @@
-"""Bootstrap intervals that respect patients: whole patients are drawn, not samples."""
+"""Bootstrap intervals that respect patients: whole patients are drawn or weighed, not samples."""
 
 from __future__ import annotations
 
@@ -98,15 +98,29 @@ def bootstrap_interval(
         return None
     sums = np.zeros((len(names), statistics.shape[1]))
     np.add.at(sums, member, statistics)
-    generator = np.random.default_rng(seed)
-    even = np.full(len(names), 1 / len(names))
+    generator, used = np.random.default_rng(seed), np.flatnonzero(sums.any(0))
     values = []
     for start in range(0, resamples, _CHUNK):
-        counts = generator.multinomial(len(names), even, size=min(_CHUNK, resamples - start))
-        values.append(metric.value(counts.astype(np.float64) @ sums))
+        weights = _weights(generator, len(names), min(_CHUNK, resamples - start), smooth=metric.smooth)
+        drawn = np.zeros((len(weights), sums.shape[1]))
+        drawn[:, used] = weights @ sums[:, used]
+        values.append(metric.value(drawn))
     scores = np.concatenate(values)
     scores = scores[~np.isnan(scores)]
     if not len(scores):
         return None
     low, high = np.percentile(scores, (2.5, 97.5))
     return float(low), float(high)
+
+
+def _weights(generator: np.random.Generator, clusters: int, resamples: int, *, smooth: bool) -> Floats:
+    """Return how much each patient counts in each resample, [resamples, clusters].
+
+    Drawn with replacement, or with weights from a flat Dirichlet distribution (the Bayesian bootstrap, Rubin 1981).
+    """
+    if smooth:
+        weights: Floats = generator.exponential(size=(resamples, clusters))
+        weights *= clusters / weights.sum(axis=1, keepdims=True)
+        return weights
+    even = np.full(clusters, 1 / clusters)
+    return generator.multinomial(clusters, even, size=resamples).astype(np.float64)

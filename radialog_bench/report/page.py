@@ -1,49 +1,43 @@
 """Writes ``report.html``: one self-contained page with scores, tables and samples.
 
-Pictures are embedded, there is no script and no external asset. Texts of credentialed sources stay out unless the user
-asks for them.
+Without script the page is complete; a small one adds filters. Texts, labels and images of credentialed sources stay
+out unless the user asks for them.
 """
 
 from __future__ import annotations
 
-import base64
-import io
-import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from PIL import Image, UnidentifiedImageError
-from pydantic import ValidationError
+from radialog_bench.privacy import shareable
+from radialog_bench.report.folder import RunFolder, open_run
+from radialog_bench.report.headlines import headline_of
+from radialog_bench.report.pictures import Pictures
+from radialog_bench.report.samples import FOLDED_TURNS, SampleList, list_samples
+from radialog_bench.report.site import in_order, title, write_page
+from radialog_bench.results import EvaluationResult, MetricResult
 
-from radialog_bench.results import EvaluationResult, RunInfo, RunResults, SampleRecord
-from radialog_instruct.assets import templates_dir
-from radialog_instruct.errors import DataError
-from radialog_instruct.files import replacing
-from radialog_instruct.records import Terms
-
-MAX_SAMPLES = 200
-THUMBNAIL = 320
 REPORT = "report.html"
-
-
-@dataclass(frozen=True)
-class _Sample:
-    record: SampleRecord
-    thumbnail: str | None
-    no_image: str
-    earlier: tuple[dict[str, str], ...]
+Metric = TypeVar("Metric")
+VARIANTS = {
+    "_uncertain_positive": "With uncertain findings counted as present",
+    "_unmatched": "With instances of a finding as they were named, not matched",
+}
+"""Endings of metrics that repeat another under a second rule, and what their fold is called."""
 
 
 @dataclass(frozen=True)
 class _Part:
     result: EvaluationResult
     title: str
-    samples: tuple[_Sample, ...]
-    hidden: int
+    headline: str | None
+    metrics: dict[str, MetricResult]
+    variants: dict[str, dict[str, MetricResult]]
     unavailable: tuple[str, ...]
+    samples: SampleList
 
 
 def write_report(folder: Path, *, include_text: bool = False) -> Path:
@@ -51,7 +45,7 @@ def write_report(folder: Path, *, include_text: bool = False) -> Path:
 
     Args:
         folder: The run folder.
-        include_text: Show texts of a credentialed source; texts of other sources are always shown.
+        include_text: Show texts, labels and images of a credentialed source; those of other sources are always shown.
 
     Returns:
         The page's path.
@@ -60,83 +54,72 @@ def write_report(folder: Path, *, include_text: bool = False) -> Path:
         DataError: If the folder holds no finished run.
         UsageError: If the page cannot be written.
     """
-    run = _load(folder / "run.json", RunInfo)
-    results = _load(folder / "results.json", RunResults)
-    show_text = include_text or results.data.terms is not Terms.CREDENTIALED
-    environment = Environment(
-        loader=FileSystemLoader(templates_dir() / "html"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    run = open_run(folder)
+    private = run.credentialed and not include_text
+    pictures = Pictures()
+    parts = [_part(run, run.results.evaluations[name], pictures, private) for name in in_order(run.results.evaluations)]
+    return write_page(
+        folder / REPORT,
+        "report.html.jinja",
+        run=run.run,
+        model=run.results.model,
+        data=run.results.data,
+        notices=(*run.results.data.notices, *run.results.model.notices),
+        parts=parts,
+        pictures=pictures.shown(),
+        private=private,
+        failures=any(part.samples.failures for part in parts),
+        folded_turns=FOLDED_TURNS,
+        speed=run.run.speed,
+        settings=_settings(run),
+        command=shlex.join(shareable(run.run.command)),
     )
-    page = environment.get_template("report.html.jinja").render(
-        run=run,
-        model=results.model,
-        data=results.data,
-        notices=(*results.data.notices, *results.model.notices),
-        parts=[_part(folder, result) for result in results.evaluations.values()],
-        show_text=show_text,
-        command=shlex.join(_private(run.command)),
-        shade=_shade,
-    )
-    with replacing(folder / REPORT) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    return folder / REPORT
 
 
-def _part(folder: Path, result: EvaluationResult) -> _Part:
-    path = folder / "samples" / f"{result.evaluation}.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    try:
-        records = [SampleRecord.model_validate_json(line) for line in lines[:MAX_SAMPLES]]
-    except ValidationError as error:
-        raise DataError("not a sample of this version", where=str(path), mend="run the benchmark again") from error
+def without_variants(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
+    """Return the metrics that repeat no other under a second rule."""
+    return {name: metric for name, metric in metrics.items() if not name.endswith(tuple(VARIANTS))}
+
+
+def variants_of(metrics: Mapping[str, Metric]) -> dict[str, dict[str, Metric]]:
+    """Return the metrics that repeat another, by the title of their rule."""
+    found = {
+        rule: {name: metric for name, metric in metrics.items() if name.endswith(ending)}
+        for ending, rule in VARIANTS.items()
+    }
+    return {rule: members for rule, members in found.items() if members}
+
+
+def _part(run: RunFolder, result: EvaluationResult, pictures: Pictures, private: bool) -> _Part:
+    records = run.samples(result.evaluation)
+    samples = list_samples(result.evaluation, records, pictures, private=private, higher_is_better=True)
+    first = headline_of(result.headline, result.metrics)
+    # results.json has its keys sorted; what the eye looks for stands first.
+    ordered = dict(sorted(result.metrics.items(), key=lambda item: item[0] != first))
     return _Part(
         result=result,
-        title=result.evaluation.replace("_", " ").capitalize(),
-        samples=tuple(_sample(record) for record in records),
-        hidden=len(lines) - len(records),
+        title=title(result.evaluation),
+        headline=first,
+        metrics=without_variants(ordered),
+        variants=variants_of(ordered),
         unavailable=tuple(sorted({m.unavailable for m in result.metrics.values() if m.unavailable})),
+        samples=samples,
     )
 
 
-def _sample(record: SampleRecord) -> _Sample:
-    answered = record.prediction is not None
-    earlier = record.dialog[:-1] if answered else record.dialog
-    if not record.images:
-        return _Sample(record, None, "The image file is not on this machine", earlier)
-    thumbnail = _thumbnail(Path(record.images[0]))
-    return _Sample(record, thumbnail, "The image cannot be read", earlier)
+def _settings(run: RunFolder) -> dict[str, str]:
+    """Return the settings of a run that are set at all, as text."""
+    shown = {name: value for name, value in run.run.config.items() if value not in (None, {}, [])}
+    if "sample_ids" in shown:
+        shown["sample_ids"] = f"{len(shown['sample_ids'])} chosen"
+    return {name: _text(value) for name, value in shareable(shown).items()}
 
 
-def _thumbnail(path: Path) -> str | None:
-    try:
-        with Image.open(path) as image:
-            small = image.convert("L")
-            small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError):
-        return None
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=75, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _shade(cell: int, row: tuple[Any, ...]) -> str:
-    """Return the opacity of a confusion cell: its share of the row, kept light enough for dark text."""
-    total = sum(value for value in row[1:] if isinstance(value, int))
-    return f"{0.45 * cell / total if total else 0:.3f}"
-
-
-def _private(command: tuple[str, ...]) -> list[str]:
-    # Folder names of this machine are nobody's business on a page that is passed on.
-    return [Path(word).name if word.startswith("/") else word for word in command]
-
-
-def _load(path: Path, kind: type[Any]) -> Any:
-    try:
-        return kind.model_validate_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError("no finished run here", where=str(path), mend="run radialog-bench run first") from error
-    except (ValidationError, json.JSONDecodeError) as error:
-        raise DataError("not a run of this version", where=str(path), mend="run the benchmark again") from error
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={_text(each)}" for name, each in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_text(each) for each in value)
+    return str(value)

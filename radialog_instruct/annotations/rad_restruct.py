@@ -68,6 +68,11 @@ class RadReStruct:
         """Return the number of reports."""
         return len(self._splits)
 
+    @property
+    def study_ids(self) -> tuple[str, ...]:
+        """Ids of all studies with a structured report, split by split."""
+        return tuple(self._splits)
+
     def inputs(self) -> tuple[Path, ...]:
         """Return the split files, the image mapping and the folders of questions."""
         names = [f"{name}_ids.json" for name in _SPLITS]
@@ -110,7 +115,7 @@ class RadReStruct:
         Raises:
             DataError: If the file of questions is missing or damaged.
         """
-        return StructuredReport(self._questions(study_id), self.images_of(study_id))
+        return StructuredReport(self._questions(study_id), self.images_of(study_id), self.folder)
 
     def by_image(self) -> dict[str, str]:
         """Return the study id of every frontal image."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -90,6 +91,45 @@ def label(text: str, *, cache: bool = True) -> Labels:
 def label_many(texts: Iterable[str]) -> list[Labels]:
     """Label several texts, in their order."""
     return [label(text) for text in texts]
+
+
+@dataclass(frozen=True, slots=True)
+class Mentions:
+    """A sentence and the findings it speaks of.
+
+    Attributes:
+        start: Offset of its first character in the text.
+        end: Offset after its last character, a closing full stop included.
+        marks: Finding -> positive, uncertain or negative.
+    """
+
+    start: int
+    end: int
+    marks: dict[str, LabelValue]
+
+
+def mentions(text: str) -> list[Mentions]:
+    """Tell which sentence of a text mentions which finding; ``label`` joins the same marks over the whole text.
+
+    Args:
+        text: The text; offsets count its characters.
+
+    Returns:
+        The sentences with letters in them, in their order.
+    """
+    # Lower-casing may lengthen a text (a dotted capital I), which would shift every offset behind it.
+    lowered = "".join(low if len(low := character.lower()) == 1 else character for character in text)
+    found = []
+    start = 0
+    ends = [match.end() for match in _SENTENCE_END.finditer(lowered)]
+    for end in (*ends, len(text)):
+        marks = [mark for sentence in _sentences(lowered[start:end]) for mark in _remembered(sentence)]
+        if any(character.isalpha() for character in lowered[start:end]):
+            skipped = len(text[start:end]) - len(text[start:end].lstrip())
+            named = {name: value for name, value in marks if name != OTHER}
+            found.append(Mentions(start + skipped, end, named))
+        start = end
+    return found
 
 
 class RuleLabeler:

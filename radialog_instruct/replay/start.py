@@ -80,7 +80,8 @@ def backend_factory(given: Mapping[str, Any], source: str, places: BuildPlaces) 
 
 
 def _openai(given: Mapping[str, Any], name: str) -> Backend:
-    from radialog_instruct.replay.backends.openai import OpenAIBackend, ServerSettings
+    from radialog_instruct.chat_server import ServerSettings
+    from radialog_instruct.replay.backends.openai import OpenAIBackend
 
     return OpenAIBackend(
         ServerSettings(

@@ -1,10 +1,13 @@
-"""Tells whether an image file can be used."""
+"""Image files: whether one can be used, and its pixels as every vision tower takes them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
+
+from radialog_instruct.errors import DataError
 
 MAX_PIXELS = 100_000_000
 """Larger pictures are refused: no chest X-ray has them, and a small file can claim any size."""
@@ -31,3 +34,31 @@ def check_image(path: Path) -> str | None:
     except (OSError, SyntaxError, ValueError):
         return "image damaged or cut short"
     return None
+
+
+def load_image(path: Path) -> Image.Image:
+    """Load a radiograph as grey in three channels.
+
+    Raises:
+        DataError: If the file is missing, no image, or cut short.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return to_rgb(image)
+    except FileNotFoundError as error:
+        raise DataError("no such image", where=str(path), mend="check the path") from error
+    except UnidentifiedImageError as error:
+        raise DataError("not an image", where=str(path), mend="give a JPEG or PNG") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"the image is damaged ({error})", where=str(path), mend="fetch it again") from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return an image as 8-bit grey in three channels; deeper pixels are stretched to their own range."""
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, dtype=np.float32)
+        low, high = float(values.min()), float(values.max())
+        scaled = (values - low) * (255.0 / max(high - low, 1e-6))
+        image = Image.fromarray(scaled.astype(np.uint8))
+    return image.convert("L").convert("RGB")

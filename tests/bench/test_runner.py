@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from radialog_bench import Adapter, All, Ask, AskFailed, Label, Message, Request, Response
-from radialog_bench.responses import ResponseLog
+from radialog_bench.responses import Index, ResponseLog
 from radialog_bench.runner import Runner, RunnerSettings
 from radialog_instruct.errors import DataError, ModelError
 from radialog_instruct.labeling import rules
@@ -153,6 +153,17 @@ def test_a_second_run_asks_nothing_and_an_edited_question_is_asked(tmp_path: Pat
     assert results[3] == "answer to 3"
 
 
+def test_the_logs_of_a_run_share_what_was_asked(tmp_path: Path) -> None:
+    known: Index = {}
+    for place, name in enumerate(("first", "second", "third")):
+        with ResponseLog(tmp_path / name, known) as log:
+            runner = Runner(Backwards(), "f", log, rules.label_many, RunnerSettings(4, 16))
+            results = dict(runner.run(ask(str(i)) for i in range(2 * place, 6)))
+        assert results == {i: f"answer to {i + 2 * place}" for i in range(6 - 2 * place)}
+        assert (runner.stats.asked, runner.stats.from_log) == ((6, 0) if place == 0 else (0, 6 - 2 * place))
+    assert (tmp_path / "second").read_bytes() == b""
+
+
 def test_failures_are_asked_again(tmp_path: Path) -> None:
     run(Answers(Response.failure("x", "adapter", "busy")), [ask("x")], tmp_path / "log")
     results, stats = run(Backwards(), [ask("x")], tmp_path / "log")
@@ -197,3 +208,93 @@ def test_ten_thousand_dialogs_hold_no_more_than_the_window(tmp_path: Path) -> No
     assert len(results) == 10_000
     assert peak <= 64 + 32
     assert set(stats.batches) <= {32, 16}
+
+
+class Stream(Backwards):
+    """Keeps a few requests under way and answers the newest first."""
+
+    name = "stream"
+
+    def __init__(self, room: int = 4) -> None:
+        super().__init__()
+        self.room, self.fill = room, []
+
+    def stream(self, take):
+        under_way: list[Request] = []
+        while True:
+            while len(under_way) < self.room and (taken := take()) is not None:
+                under_way.append(taken)
+            if not under_way:
+                return
+            self.fill.append(len(under_way))
+            yield None
+            yield Response(under_way[-1].id, f"answer to {under_way.pop().id}")
+
+
+def chain(name: str):
+    first = yield Ask(request(f"{name}.1"))
+    labels = yield Label("There is cardiomegaly." if name < "5" else f"Report {name}: clear.")
+    parts = yield All(*(Ask(request(f"{name}.2.{part}", first.text)) for part in range(3)))
+    return labels[2], [part.text for part in parts]
+
+
+@pytest.mark.parametrize("window", [1, 3, 64])
+def test_a_stream_is_refilled_as_answers_arrive(tmp_path: Path, window: int) -> None:
+    adapter = Stream()
+    results, stats = run(adapter, (chain(str(i)) for i in range(10)), tmp_path / "log", window=window)
+    assert results == {i: (1 if i < 5 else None, [f"answer to {i}.2.{part}" for part in range(3)]) for i in range(10)}
+    assert (stats.asked, adapter.batches) == (40, [])
+    if window == 64:
+        assert adapter.fill[:28] == [4] * 28  # the first three are answered last, and hold back their nine
+    again = Stream()
+    resumed, stats = run(again, (chain(str(i)) for i in range(10)), tmp_path / "log", window=window)
+    assert (resumed, stats.asked, stats.from_log) == (results, 0, 40)
+
+
+def test_a_stream_that_breaks_off_fails_only_what_was_under_way(tmp_path: Path) -> None:
+    class BreaksOnce(Stream):
+        broken = False
+
+        def stream(self, take):
+            if self.broken:
+                yield from super().stream(take)
+                return
+            self.broken = True
+            take(), take()
+            raise OSError("connection lost")
+
+    results, stats = run(BreaksOnce(), (ask(str(i)) for i in range(6)), tmp_path / "log")
+    assert stats.failures == {"adapter": 2}
+    assert [i for i, result in sorted(results.items()) if isinstance(result, AskFailed)] == [0, 1]
+    assert results[5] == "answer to 5"
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        (lambda take: iter(()), "stream took no request"),
+        (lambda take: iter([take() and None]), "left 1 of 1 requests without a response, '0' first"),
+        (lambda take: iter([Response("elsewhere", "?")]), "answered an unknown or already answered request"),
+        (lambda take: iter([Response(take().id)]), "neither a text nor a failure"),
+    ],
+)
+def test_a_stream_is_held_to_the_contract(tmp_path: Path, answers, message: str) -> None:
+    class Odd(Stream):
+        def stream(self, take):
+            return answers(take)
+
+    with pytest.raises(ModelError, match=message):
+        run(Odd(), (ask(str(i)) for i in range(6)), tmp_path / "log")
+
+
+def test_an_attribute_called_stream_is_no_stream(tmp_path: Path) -> None:
+    class Flag(Backwards):
+        stream = True
+
+    results, _ = run(Flag(), [ask("x")], tmp_path / "log")
+    assert results == {0: "answer to x"}
+
+
+def test_two_requests_of_one_id_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="two requests have one id"):
+        run(Stream(), [ask("x"), ask("x")], tmp_path / "log")

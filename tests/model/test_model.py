@@ -9,11 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from radialog_bench.chat import ImageRef, Message, Request
+from radialog_bench.chat import Generation, ImageRef, Message, Request
 from radialog_instruct.assets import demo_dir
 from radialog_instruct.errors import DataError, ModelError, UsageError
 from radialog_instruct.findings import FINDINGS
 from radialog_instruct.records import Turn
+from radialog_instruct.sources.images import load_image
 from radialog_instruct.terminal import run_app
 from radialog_model.adapter import RaDialogProject
 from radialog_model.checkpoint import load_checkpoint, validate_tokens
@@ -21,7 +22,6 @@ from radialog_model.cli import app
 from radialog_model.data import IGNORED, encode
 from radialog_model.findings import names_above, tune_thresholds
 from radialog_model.generate import Question, answer, predict_findings, prompt_text
-from radialog_model.processing import load_image
 from radialog_model.prompts import layout
 from radialog_model.tower import balanced_weights, mean_auroc
 
@@ -98,6 +98,32 @@ def test_a_batch_answers_like_its_members_and_the_cache_changes_nothing(checkpoi
     cached = checkpoint.model.generate(**inputs, max_new_tokens=12, do_sample=False, use_cache=True)
     plain = checkpoint.model.generate(**inputs, max_new_tokens=12, do_sample=False, use_cache=False)
     assert torch.equal(cached, plain)
+
+
+def test_a_long_prompt_beside_it_takes_no_room_from_an_answer(checkpoint) -> None:
+    room = checkpoint.model.config.text_config.max_position_embeddings
+    short = questions()[0]
+    used = len(checkpoint.processor.tokenizer(prompt_text(checkpoint, short))["input_ids"]) + 196
+    words = "clear " * (room - used - 20)
+    long = Question((REPORT, Turn("assistant", words), REPORT), "correction", short.image, "edema")
+    alone = answer(checkpoint, [short], max_new_tokens=40)[0]
+    assert alone.new_tokens > 20
+    together = answer(checkpoint, [long, short], max_new_tokens=40)
+    assert together[1].text == alone.text
+    assert together[0].new_tokens <= 20
+
+
+def test_requests_of_one_batch_keep_their_own_limits(weights: Path) -> None:
+    adapter = RaDialogProject(str(weights), findings="off")
+    asked = [
+        Request(
+            str(n), "report_generation", "report", (Message("user", REPORT.content),), (ImageRef("i", IMAGES[0]),), g
+        )
+        for n, g in enumerate((Generation(3), Generation(30), Generation(3)))
+    ]
+    used = {response.id: response.usage["new_tokens"] for response in adapter.generate(asked)}
+    assert used["0"] == used["2"] == 3
+    assert used["1"] > 3
 
 
 def test_a_fresh_process_loads_the_same_model_with_stock_classes(weights: Path, checkpoint) -> None:

@@ -1,55 +1,12 @@
-"""Any OpenAI-compatible server: many requests at a time, patient with a server that is slow or overloaded."""
+"""Any OpenAI-compatible server as the replay's engine."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import queue
-import threading
-import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
 
-from radialog_instruct.errors import ModelError, UsageError, missing_extra
+from radialog_instruct.chat_server import Call, ChatServer, Completion, ServerSettings
 from radialog_instruct.replay.backends.base import Result
 from radialog_instruct.replay.request import ReplayRequest, Sampling
-
-if TYPE_CHECKING:
-    import httpx2
-
-_RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-_REFUSED = frozenset({401, 403, 404})
-_MAX_WAIT = 300.0
-"""Longest wait a server may ask for, in seconds."""
-
-
-@dataclass(frozen=True)
-class ServerSettings:
-    """How a server is asked.
-
-    Attributes:
-        base_url: Address up to and including ``/v1``.
-        model: Name under which the server knows the model.
-        concurrency: Requests at a time.
-        timeout: Seconds a single request may take.
-        retries: Further tries after a request that may succeed later.
-        backoff: Seconds before the first of them; it doubles, up to a minute, with a jitter.
-        api_key_variable: Environment variable that holds the key.
-    """
-
-    base_url: str
-    model: str
-    concurrency: int = 32
-    timeout: float = 600.0
-    retries: int = 6
-    backoff: float = 1.0
-    api_key_variable: str = "OPENAI_API_KEY"
 
 
 class OpenAIBackend:
@@ -66,33 +23,12 @@ class OpenAIBackend:
     name = "openai"
 
     def __init__(self, settings: ServerSettings) -> None:
-        try:
-            import httpx2
-        except ImportError as error:
-            raise missing_extra("httpx2", "openai") from error
-        self._settings = settings
-        key = os.environ.get(settings.api_key_variable, "").strip()
-        if not key.isascii():
-            raise UsageError("the key holds characters other than ASCII", where=settings.api_key_variable)
-        limits = httpx2.Limits(max_connections=settings.concurrency, max_keepalive_connections=settings.concurrency)
-        timeout = httpx2.Timeout(settings.timeout, connect=min(10.0, settings.timeout))
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        # No redirects: a server that is allowed must not hand the reports on to one that is not.
-        self._client = httpx2.AsyncClient(limits=limits, timeout=timeout, headers=headers, follow_redirects=False)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="replay-openai", daemon=True)
-        self._thread.start()
-        self._running: set[Future[None]] = set()
-        self._closed = False
-        try:
-            self._version = self._probe()
-        except BaseException:
-            self.close()
-            raise
+        self._model = settings.model
+        self._server = ChatServer(settings)
 
     def version(self) -> str:
         """Return what the server says of itself, or "unknown"."""
-        return self._version
+        return self._server.version
 
     def versions(self) -> dict[str, str]:
         """Return the version of the client library."""
@@ -110,168 +46,13 @@ class OpenAIBackend:
         Raises:
             ModelError: If the server went away or refuses every request.
         """
-        results: queue.Queue[Result | ModelError] = queue.Queue()
-        waiting = iter(requests)
-        pending, exhausted = 0, False
-        fatal: ModelError | None = None
-        while True:
-            while not exhausted and pending < self._settings.concurrency:
-                request = next(waiting, None)
-                if request is None:
-                    exhausted = True
-                    break
-                future = asyncio.run_coroutine_threadsafe(self._answer(request, results), self._loop)
-                self._running.add(future)
-                future.add_done_callback(self._running.discard)
-                pending += 1
-            if not pending:
-                if fatal is not None:
-                    raise fatal
-                return
-            try:
-                result = results.get(timeout=1.0)
-            except queue.Empty:
-                yield None
-                continue
-            pending -= 1
-            if isinstance(result, ModelError):
-                # No further request, but what is under way may still be answered, and an answer is never thrown away.
-                fatal, exhausted = fatal or result, True
-                continue
-            yield result
+        for done in self._server.ask(Call(request.key, request.body(self._model)) for request in requests):
+            yield _result(done) if done is not None else None
 
     def close(self) -> None:
         """Cancel what is running and close all connections."""
-        if self._closed:
-            return
-        self._closed = True
-        for future in tuple(self._running):
-            future.cancel()
-        with suppress(Exception):
-            asyncio.run_coroutine_threadsafe(self._client.aclose(), self._loop).result(timeout=5)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=5)
-
-    async def _answer(self, request: ReplayRequest, results: queue.Queue[Result | ModelError]) -> None:
-        try:
-            results.put(await self._asked(request))
-        except ModelError as error:
-            results.put(error)
-        except Exception as error:  # noqa: BLE001 - one request must not take the others along
-            results.put(Result(request.key, None, failure=f"{type(error).__name__}: {error}"))
-
-    async def _asked(self, request: ReplayRequest) -> Result:
-        import httpx2
-
-        settings = self._settings
-        body = request.body(settings.model)
-        failure, wait = "", 0.0
-        lost = False
-        for attempt in range(settings.retries + 1):
-            if attempt:
-                await asyncio.sleep(max(wait, self._delay(request, attempt)))
-            wait, lost = 0.0, False
-            try:
-                response = await self._client.post(f"{settings.base_url}/chat/completions", json=body)
-            except httpx2.TimeoutException:
-                failure = f"no answer within {settings.timeout:g} s"
-                continue
-            except httpx2.TransportError as error:
-                failure, lost = f"the connection broke ({type(error).__name__})", isinstance(error, httpx2.ConnectError)
-                continue
-            status = response.status_code
-            if status in _REFUSED:
-                raise ModelError(
-                    f"the server refuses with status {status}: {_brief(response.text)}",
-                    where=settings.base_url,
-                    mend=f"check --model, --base-url and {settings.api_key_variable}",
-                )
-            if status in _RETRIED:
-                failure, wait = f"status {status}", _retry_after(response.headers.get("retry-after"))
-                continue
-            if status != 200:
-                return Result(request.key, None, failure=f"status {status}: {_brief(response.text)}")
-            parsed = _parsed(request.key, response.content)
-            if parsed is not None:
-                return parsed
-            failure = "the server's answer is no chat completion"
-        if lost:
-            raise ModelError(
-                f"the server is gone: {failure}, {settings.retries + 1} times",
-                where=settings.base_url,
-                mend="start it again and run the same command; committed answers are kept",
-            )
-        return Result(request.key, None, failure=f"{failure}, {settings.retries + 1} times")
-
-    def _delay(self, request: ReplayRequest, attempt: int) -> float:
-        # The jitter comes from the key: requests that failed together do not come back together.
-        jitter = 0.5 + request.key[attempt % len(request.key)] / 255
-        return min(60.0, self._settings.backoff * 2.0 ** (attempt - 1)) * jitter
-
-    def _probe(self) -> str:
-        """Make sure that somebody answers before a report is read for it."""
-        import httpx2
-
-        settings = self._settings
-        deadline = time.monotonic() + settings.backoff * 10
-        while True:
-            try:
-                ask = self._client.get(f"{settings.base_url}/models", timeout=10.0)
-                response = asyncio.run_coroutine_threadsafe(_awaited(ask), self._loop).result(timeout=15)
-                break
-            except (httpx2.TransportError, TimeoutError) as error:
-                if time.monotonic() > deadline:
-                    mend = "start it, or check --base-url"
-                    what = f"the server does not answer ({type(error).__name__})"
-                    raise ModelError(what, where=settings.base_url, mend=mend) from error
-                time.sleep(settings.backoff)
-        names = _model_names(response)
-        if names is not None and settings.model not in names:
-            known = ", ".join(sorted(names)[:5]) or "none"
-            what = f"the server has no model {settings.model!r}"
-            raise ModelError(what, where=settings.base_url, mend=f"--served-model takes one of: {known}")
-        server: str = response.headers.get("server", "unknown")
-        return server
+        self._server.close()
 
 
-async def _awaited(call: Any) -> Any:
-    return await call
-
-
-def _model_names(response: httpx2.Response) -> set[str] | None:
-    """Return the models a server lists, or None where it lists none in a form we know."""
-    try:
-        return {entry["id"] for entry in response.json()["data"]}
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-def _parsed(key: bytes, content: bytes) -> Result | None:
-    """Return the answer in a response, or None when it is garbage or was cut short."""
-    try:
-        body = json.loads(content)
-        choice = body["choices"][0]
-        text, finish, usage = choice["message"]["content"], choice["finish_reason"], body.get("usage") or {}
-        if not isinstance(text, str) or finish not in ("stop", "length"):
-            return None
-        return Result(key, text, finish, int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0)))
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
-        return None
-
-
-def _retry_after(header: str | None) -> float:
-    """Return the seconds a server asks to wait: a number, or a date."""
-    if not header:
-        return 0.0
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):
-            return 0.0
-    return min(max(seconds, 0.0), _MAX_WAIT)
-
-
-def _brief(text: str) -> str:
-    return " ".join(text.split())[:200]
+def _result(done: Completion[bytes]) -> Result:
+    return Result(done.key, done.text, done.finish_reason, done.prompt_tokens, done.completion_tokens, done.failure)

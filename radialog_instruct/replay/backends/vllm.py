@@ -75,19 +75,8 @@ class VllmBackend:
     name = "vllm"
 
     def __init__(self, settings: VllmSettings) -> None:
-        os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # stdout is the summary's
-        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # nothing is reported from a machine with patients' data
-        try:
-            import vllm
-        except ImportError as error:
-            raise missing_extra("vllm", "vllm") from error
         self._settings = settings
-        self._version = str(vllm.__version__)
-        try:
-            self._llm = vllm.LLM(**settings.arguments())
-        except Exception as error:
-            what = f"the engine does not start: {_brief(error)}"
-            raise ModelError(what, where=settings.model, mend="check --model and --engine-arg") from error
+        self._llm, self._version = open_llm(settings.arguments(), mend="check --model and --engine-arg")
         self._context = int(self._llm.llm_engine.model_config.max_model_len)
 
     def version(self) -> str:
@@ -160,6 +149,32 @@ class VllmBackend:
             return_dict=False,
         )
         return len(ids)
+
+
+def open_llm(arguments: dict[str, Any], *, mend: str) -> tuple[Any, str]:
+    """Start ``vllm.LLM``.
+
+    Args:
+        arguments: Its arguments; ``model`` among them.
+        mend: What to do when it does not start.
+
+    Returns:
+        The engine and vLLM's version.
+
+    Raises:
+        UsageError: If vllm is not installed.
+        ModelError: If the engine does not start.
+    """
+    os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # stdout is the summary's
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # nothing is reported from a machine with patients' data
+    try:
+        import vllm
+    except ImportError as error:
+        raise missing_extra("vllm", "vllm") from error
+    try:
+        return vllm.LLM(**arguments), str(vllm.__version__)
+    except Exception as error:
+        raise ModelError(f"the engine does not start: {_brief(error)}", where=arguments["model"], mend=mend) from error
 
 
 def _shared_beginning(request: ReplayRequest) -> str:

@@ -13,6 +13,9 @@ from radialog_instruct.terminal import run_app
 HOSTILE = "<script>window.hacked = true</script><img src=x onerror='window.hacked = true'> & \"quotes\""
 
 
+EVALUATIONS = "report_generation,correction,findings_qa,rad_restruct,impression,view_classification"
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a run whose answers are hostile HTML, empty, or failed."""
@@ -24,9 +27,23 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "            failed = r.id.endswith('nih-00029696_000')\n"
         "            yield Response.failure(r.id, 'adapter', 'secret <i>why</i>') if failed else Response(r.id, text)\n"
     )
-    chosen = ("-e", "report_generation,view_classification", "-o", str(folder / "run"))
-    assert run_app(app, "radialog-bench", ("run", "-m", f"{folder / 'm.py'}:M", *chosen)) == 1
+    command = ("run", "-m", f"{folder / 'm.py'}:M", "-e", EVALUATIONS, "-o", str(folder / "run"), "--bootstrap", "100")
+    assert run_app(app, "radialog-bench", command) == 1
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def pages(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return a page of each kind: a run's, a comparison's, a leaderboard's."""
+    folder = tmp_path_factory.mktemp("pages")
+    constant, comparison, board = folder / "constant", folder / "comparison.html", folder / "leaderboard.html"
+    command = ("run", "-m", "constant", "-e", EVALUATIONS, "-o", str(constant), "--bootstrap", "100")
+    assert run_app(app, "radialog-bench", command) == 0
+    command = ("compare", str(constant), str(finished), "--resamples", "100", "--html", str(comparison))
+    assert run_app(app, "radialog-bench", (*command, "-o", str(folder / "comparison.json"))) == 0
+    command = ("leaderboard", str(constant), str(finished), "--html", str(board))
+    assert run_app(app, "radialog-bench", command) == 0
+    return {"report": finished / "report.html", "comparison": comparison, "leaderboard": board}
 
 
 @pytest.fixture

@@ -149,3 +149,35 @@ def test_the_cache_changes_no_label() -> None:
     text = "The heart is enlarged. No effusion. Possible edema."
     rules.clear_cache()
     assert label(text, cache=False) == label(text) == label(text)
+
+
+def test_mentions_are_sentences_of_the_text_with_their_marks() -> None:
+    text = " The heart is enlarged.  No pleural effusion is seen!\n\n1. Possible edema, 1.5 cm. XXXX"
+    found = [(text[each.start : each.end], each.marks) for each in rules.mentions(text)]
+    assert found == [
+        ("The heart is enlarged.", {"Cardiomegaly": 1}),
+        ("No pleural effusion is seen!", {"Pleural Effusion": 0}),
+        ("Possible edema, 1.5 cm.", {"Edema": -1}),
+        ("XXXX", {}),
+    ]
+    assert rules.mentions("") == rules.mentions(" 12. ") == []
+
+
+def test_letters_that_grow_when_lowered_shift_no_offset() -> None:
+    text = "İİİ. The heart is enlarged. Rest"
+    assert text[rules.mentions(text)[1].start : rules.mentions(text)[1].end] == "The heart is enlarged."
+
+
+def test_joined_mentions_are_the_label() -> None:
+    from radialog_instruct.sources import open_source
+
+    for study in open_source("demo").studies():
+        text = study.sections.findings or ""
+        joined: dict[str, set[int | None]] = {}
+        for each in rules.mentions(text):
+            for name, value in each.marks.items():
+                joined.setdefault(name, set()).add(value)
+        for name, value in zip(FINDINGS, rules.label(text), strict=True):
+            if name != "No Finding" and value is not None:
+                assert value in joined.pop(name)
+        assert not joined

@@ -22,7 +22,7 @@ class Script:
     Attributes:
         answer: Text for a request's messages.
         faults: Called with (request number, times this request was asked before); returns a status, "garbage", "half",
-            "length" or None for a good answer.
+            "length", "filtered" or None for a good answer.
         delay: Seconds before each answer.
         asked: How often each request (its messages and sampling) was asked.
         answered: How often each was answered well.
@@ -78,8 +78,10 @@ def serving(script: Script) -> Iterator[str]:
                 self._raw(200, b"<html>proxy error</html>")
                 return
             text = script.answer(body["messages"])
+            reason = {"length": "length", "filtered": "content_filter"}.get(fault, "stop")
+            message = {"content": None if fault == "filtered" else text}
             reply = {
-                "choices": [{"message": {"content": text}, "finish_reason": "length" if fault == "length" else "stop"}],
+                "choices": [{"message": message, "finish_reason": reason}],
                 "usage": {"prompt_tokens": 10, "completion_tokens": len(text.split())},
             }
             if fault == "half":

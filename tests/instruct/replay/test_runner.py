@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from radialog_instruct.build.engine import build_dataset
+from radialog_instruct.chat_server import Call, Completion, ServerSettings
 from radialog_instruct.check.run import check_dataset
 from radialog_instruct.config import TASK_NAMES, BuildConfig, BuildPlaces
 from radialog_instruct.errors import DataError, ExitCode, ModelError, UsageError
@@ -21,7 +22,7 @@ from radialog_instruct.mixtures import load_mixture
 from radialog_instruct.replay.backends.base import Result
 from radialog_instruct.replay.backends.batchfile import BatchFileBackend, BatchSettings
 from radialog_instruct.replay.backends.echo import EchoBackend
-from radialog_instruct.replay.backends.openai import OpenAIBackend, ServerSettings
+from radialog_instruct.replay.backends.openai import OpenAIBackend
 from radialog_instruct.replay.folder import Answers
 from radialog_instruct.replay.request import ModelIdentity, ReplayPolicy, ReplayRequest
 from radialog_instruct.replay.runner import ReplayJob, run_replay
@@ -182,16 +183,17 @@ def test_a_server_that_dies_ends_the_run_with_what_it_had(tmp_path: Path) -> Non
     script = Script(delay=0.01)
     with serving(script) as url:
         backend = server(url, concurrency=2, retries=1)
-        real, n = backend._asked, 0
+        client, n = backend._server, 0
+        real = client._asked
 
-        async def asked(request: ReplayRequest) -> Result:
+        async def asked(call: Call[bytes]) -> Completion[bytes]:
             nonlocal n
             n += 1
             if n > 30:  # nobody listens there
-                backend._settings = replace(backend._settings, base_url="http://127.0.0.1:9/v1")
-            return await real(request)
+                client._settings = replace(client._settings, base_url="http://127.0.0.1:9/v1")
+            return await real(call)
 
-        backend._asked = asked  # type: ignore[method-assign]
+        client._asked = asked  # type: ignore[method-assign,assignment]
         with pytest.raises(ModelError, match="server is gone"):
             replay(tmp_path, backend)
     summary = ReplaySummary.model_validate_json((tmp_path / "summary.json").read_text())

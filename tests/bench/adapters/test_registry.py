@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -8,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from radialog_bench.adapters.registry import load_adapter
+from radialog_bench.adapters.base import Adapter
+from radialog_bench.adapters.registry import SCHEMES, load_adapter
 from radialog_bench.chat import ImageRef, Message, Request
+from radialog_bench.listing import model_lines
 from radialog_instruct.errors import DataError, ModelError, UsageError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PLUGIN = ROOT / "tests" / "plugin_pkg"
 
 
@@ -121,6 +124,26 @@ def test_an_installed_third_party_adapter_is_found_by_its_entry_point(
     names = subprocess.run(listing, env=installed_plugin, capture_output=True, text=True).stdout
     assert "third-party" in names
     assert "radialog-project" in names
+    check = [sys.executable, "-m", "radialog_bench.cli", "selfcheck", "-m", "third-party"]
+    checked = subprocess.run(check, env=installed_plugin, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout
+    assert "third-party: keeps the contract" in checked.stdout
+
+
+def test_the_schemes_are_listed_with_what_they_take() -> None:
+    lines = dict(line.split("\t") for line in model_lines())
+    assert set(SCHEMES) == {"hf", "vllm", "openai", "script", "predictions"}
+    for prefix, scheme in SCHEMES.items():
+        assert lines[f"{prefix}:{scheme.takes}"] == scheme.summary
+        assert issubclass(scheme.load(), Adapter)
+
+
+def test_vllm_names_its_extra_where_it_is_missing() -> None:
+    if importlib.util.find_spec("vllm") is None:
+        with pytest.raises(UsageError, match=r'vllm is not installed. pip install "radialog\[vllm\]"'):
+            load_adapter("vllm:repository/model")
+    with pytest.raises(UsageError, match="engine='x' is no object"):
+        load_adapter("vllm:repository/model", {"engine": "x"})
 
 
 def test_a_broken_plug_in_breaks_only_itself(installed_plugin: dict[str, str], tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Commands of ``radialog-bench``, a module each."""
