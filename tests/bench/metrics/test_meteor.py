@@ -91,8 +91,8 @@ def test_real_reports_score_as_in_pycocoevalcap(shared_data: Path) -> None:
 
 def test_the_score_of_counts_by_hand() -> None:
     # docs/metrics.md: "the lungs are clear." against "the lungs are not clear."
-    counts = [5, 6, 2, 3, 3, 3, 2, 2, *[0] * 12, 2, 5, 5]
-    assert float(METRIC.value(np.array(counts, dtype=float))) == pytest.approx(0.4646, abs=5e-5)
+    counts = [5, 6, 3, 4, 2, 2, 3, 3, *[0] * 12, 2, 5, 5]
+    assert float(METRIC.value(np.array(counts, dtype=float))) == pytest.approx(0.4573, abs=5e-5)
     assert METRIC.value(np.zeros((3, 23))).tolist() == [0, 0, 0]
 
 
@@ -199,7 +199,7 @@ def test_a_metric_that_fails_is_null_on_the_sheet_and_the_others_stay() -> None:
 def test_nothing_is_left_behind_and_nothing_is_written_beside_the_jar() -> None:
     jar = find_meteor()[1]
     before = sorted(jar.parent.iterdir())
-    METRIC.statistics(["clear lungs"], ["the lungs are clear and the heart is small"])
+    METRIC.statistics(["Clear heart."], CASES[0]["references"])
     assert sorted(jar.parent.iterdir()) == before
     folder = meteor._programs[0]._folder.name
     processes = [machine._process for machine in meteor._programs[0]._machines]
