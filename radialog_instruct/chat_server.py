@@ -48,6 +48,7 @@ class ServerSettings:
         backoff: Seconds before the first of them; it doubles, up to a minute, with a jitter.
         api_key_variable: Environment variable that holds the key.
         model_option: The option that names the model, for error messages.
+        url_option: The option that names the address, likewise.
     """
 
     base_url: str
@@ -58,6 +59,7 @@ class ServerSettings:
     backoff: float = 1.0
     api_key_variable: str = "OPENAI_API_KEY"
     model_option: str = "--served-model"
+    url_option: str = "--base-url"
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +245,7 @@ class ChatServer:
                 raise ModelError(
                     f"the server refuses with status {status}: {_brief(response.text)}",
                     where=settings.base_url,
-                    mend=f"check --model, --base-url and {settings.api_key_variable}",
+                    mend=f"check --model, {settings.url_option} and {settings.api_key_variable}",
                 )
             if status in _RETRIED:
                 failure, wait = f"status {status}", _retry_after(response.headers.get("retry-after"))
@@ -280,7 +282,7 @@ class ChatServer:
                 break
             except (httpx2.TransportError, TimeoutError) as error:
                 if time.monotonic() > deadline:
-                    mend = "start it, or check --base-url"
+                    mend = f"start it, or check {settings.url_option}"
                     what = f"the server does not answer ({type(error).__name__})"
                     raise ModelError(what, where=settings.base_url, mend=mend) from error
                 time.sleep(settings.backoff)

@@ -88,7 +88,15 @@ class OpenAIChat(Adapter):
         self.notices = (f"asked at {host}: the server says which model it is, not the weights' hash",)
         self._server = ChatServer(
             ServerSettings(
-                self._base_url, model, concurrency, timeout, retries, backoff, api_key_env, "--model openai:NAME"
+                base_url=self._base_url,
+                model=model,
+                concurrency=concurrency,
+                timeout=timeout,
+                retries=retries,
+                backoff=backoff,
+                api_key_variable=api_key_env,
+                model_option="--model openai:NAME",
+                url_option=BASE_URL_OPTION,
             )
         )
 

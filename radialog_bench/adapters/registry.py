@@ -124,7 +124,9 @@ def _from_code(spec: str) -> type[Any] | None:
         module = _import_file(path) if path.suffix == ".py" else importlib.import_module(place)
     except ModuleNotFoundError as error:
         if error.name and place.split(".")[0] == error.name:
-            raise UsageError(f"no module {place!r}", where="--model", mend="see radialog-bench ls models") from error
+            close = get_close_matches(place, SCHEMES, n=1)
+            hint = f"did you mean {close[0]}:{name}?" if close else "see radialog-bench ls models"
+            raise UsageError(f"no module {place!r}", where="--model", mend=hint) from error
         raise ModelError(f"cannot be imported ({error})", where=place) from error
     except Exception as error:
         raise ModelError(f"cannot be imported ({type(error).__name__}: {error})", where=place) from error

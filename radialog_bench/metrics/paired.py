@@ -125,14 +125,24 @@ class _Table:
                 start += 2 * len(active)
             group.metrics.append((place, pair.metric))
         self.n_metrics = len(pairs)
-        self.sums: Floats = np.concatenate(blocks, axis=1) if blocks else np.zeros((len(names), 0))
-        partner = [column for group in self._groups for column in group.partner()]
-        self._gap: Floats = self.sums[:, partner] - self.sums
+        self.sums: Floats = np.concatenate(blocks, axis=1)
+        a, b = ([self.sums[:, group.columns(side)] for group in self._groups] for side in range(2))
+        gap: Floats = np.concatenate(b, axis=1) - np.concatenate(a, axis=1)
+        self._changed = np.flatnonzero(gap.any(0))
+        self._gap: Floats = gap[:, self._changed]
 
     def swap(self, swaps: Floats) -> Floats:
         """Return the summed statistics [r, width] after swapping the patients marked in [r, clusters]."""
-        moved: Floats = self.sums.sum(0) + swaps @ self._gap
-        return moved
+        moved = np.zeros((len(swaps), self.sums.shape[1] // 2))
+        moved[:, self._changed] = swaps @ self._gap
+        swapped = np.tile(self.sums.sum(0), (len(swaps), 1))
+        start = 0
+        for group in self._groups:
+            part = moved[:, start : start + len(group.active)]
+            swapped[:, group.columns(0)] += part
+            swapped[:, group.columns(1)] -= part
+            start += len(group.active)
+        return swapped
 
     def differences(self, sums: Floats) -> Floats:
         """Return b minus a, [r, metrics], of summed statistics [r, width]."""
@@ -158,11 +168,9 @@ class _Group:
     start: int
 
     def sides(self, sums: Floats) -> tuple[Floats, Floats]:
-        size = len(self.active)
-        spans = (sums[..., self.start + size * side : self.start + size * (side + 1)] for side in range(2))
-        if size == self.width:
-            a, b = spans
-            return a, b
+        spans = [sums[..., self.columns(side)] for side in range(2)]
+        if len(self.active) == self.width:
+            return spans[0], spans[1]
         full = []
         for span in spans:
             whole = np.zeros((*sums.shape[:-1], self.width))
@@ -170,10 +178,10 @@ class _Group:
             full.append(whole)
         return full[0], full[1]
 
-    def partner(self) -> list[int]:
-        """Return, for each column of the group in the table, the same column of the other run."""
-        middle, end = self.start + len(self.active), self.start + 2 * len(self.active)
-        return [*range(middle, end), *range(self.start, middle)]
+    def columns(self, side: int) -> slice:
+        """Return where the statistics of a run stand in the table."""
+        size = len(self.active)
+        return slice(self.start + side * size, self.start + (side + 1) * size)
 
 
 def _result(a: float, b: float, drawn: Floats, swapped: Floats) -> PairedResult:

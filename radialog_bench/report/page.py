@@ -70,7 +70,7 @@ def write_report(folder: Path, *, include_text: bool = False) -> Path:
         private=private,
         failures=any(part.samples.failures for part in parts),
         folded_turns=FOLDED_TURNS,
-        speed=run.run.speed,
+        speed={name: run.run.speed[name] for name in in_order(run.run.speed)},
         settings=_settings(run),
         command=shlex.join(shareable(run.run.command)),
     )

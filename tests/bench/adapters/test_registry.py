@@ -53,6 +53,7 @@ def test_editing_a_file_changes_the_fingerprint(tmp_path: Path) -> None:
         ("constnt", UsageError, "did you mean constant?"),
         ("zzz", UsageError, "see radialog-bench ls models"),
         ("./none.py:M", UsageError, "no such file"),
+        ("openia:gpt", UsageError, "did you mean openai:gpt?"),
         ("no_such_module_at_all:M", UsageError, "no module 'no_such_module_at_all'"),
         ("radialog_bench.adapters.baselines:Nope", UsageError, "no class 'Nope'"),
         ("radialog_bench.chat:Message", ModelError, "is no adapter class"),

@@ -155,7 +155,7 @@ def test_speed_settings_and_versions_are_shown(edited) -> None:
         content["config"]["sample_ids"] = ["p10000032/s50414267"]
 
     page = write_report(edited("run.json", describe)).read_text()
-    assert "A report takes 1.20 s." in page
+    assert "A report takes 1.200 s." in page
     assert "41.7" in page
     assert "weights=w.pt" in page
     assert "/home/someone" not in page
