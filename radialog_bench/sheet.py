@@ -10,6 +10,7 @@ from typing import Any
 from radialog_bench.labelers import Labeler
 from radialog_bench.metrics.base import Floats, Item, Metric, MetricError
 from radialog_bench.metrics.statistics import evaluate_metric, sample_scores, unavailable
+from radialog_bench.metrics.texts import TextSettings
 from radialog_bench.results import MetricResult, Table
 
 
@@ -22,12 +23,14 @@ class ScoringSettings:
         resamples: Bootstrap resamples.
         seed: Seed of the bootstrap.
         n_error: Samples that failed and count as the worst answer.
+        texts: Which metrics over texts are wanted.
     """
 
     labeler: Labeler
     resamples: int = 0
     seed: int = 0
     n_error: int = 0
+    texts: TextSettings = field(default_factory=TextSettings)
 
 
 @dataclass

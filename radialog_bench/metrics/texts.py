@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -16,12 +16,50 @@ from radialog_bench.metrics.lexical import mean
 from radialog_bench.metrics.meteor import meteor_metric, why_no_meteor
 from radialog_bench.metrics.protocols import protocol_metrics
 from radialog_bench.metrics.radeval_bridge import radeval_metrics
+from radialog_instruct.errors import UsageError
 
 GROUP = "radialog_bench.metrics"
 """Entry point group of third-party metrics; each entry names a function that returns metrics over texts."""
 DEFAULT_PROTOCOLS = ("radialog",)
 
+METEOR, BERTSCORE, RADEVAL = "meteor", "bertscore", "radeval:"
+"""What can be asked for beside the metrics of the protocols; ``radeval:NAME`` for each metric of that package."""
+
 Unavailable = list[tuple[Metric[str], str]]
+
+
+@dataclass(frozen=True, slots=True)
+class TextSettings:
+    """Which metrics over texts a run asks for.
+
+    Attributes:
+        protocols: Protocols of BLEU and ROUGE.
+        wanted: Further metrics: ``meteor``, ``bertscore``, ``radeval:NAME``.
+        bertscore: How BERTScore is computed, where it is wanted.
+    """
+
+    protocols: tuple[str, ...] = DEFAULT_PROTOCOLS
+    wanted: tuple[str, ...] = ()
+    bertscore: BertScoreSettings = field(default_factory=BertScoreSettings)
+
+
+@lru_cache(maxsize=4)
+def open_text_metrics(settings: TextSettings) -> tuple[list[Metric[str]], Unavailable]:
+    """Return the metrics that settings ask for, as ``text_metrics`` does.
+
+    Raises:
+        UsageError: If there is no such protocol or metric.
+    """
+    unknown = [name for name in settings.wanted if name not in (METEOR, BERTSCORE) and not name.startswith(RADEVAL)]
+    if unknown:
+        mend = f"choose from: {METEOR}, {BERTSCORE}, {RADEVAL}NAME"
+        raise UsageError(f"no text metric {unknown[0]!r}", where="--text-metrics", mend=mend)
+    return text_metrics(
+        settings.protocols,
+        settings.bertscore if BERTSCORE in settings.wanted else None,
+        meteor=METEOR in settings.wanted,
+        radeval=[name.removeprefix(RADEVAL) for name in settings.wanted if name.startswith(RADEVAL)],
+    )
 
 
 def text_metrics(
