@@ -12,7 +12,17 @@ from radialog_bench.commands.config_file import ConfigFile
 from radialog_bench.commands.leaderboard import leaderboard
 from radialog_bench.commands.plan import show_plan
 from radialog_bench.commands.score import merge, score
-from radialog_bench.commands.settings import chosen_evaluations, end, say
+from radialog_bench.commands.settings import (
+    BertscoreBaseline,
+    BertscoreLayer,
+    BertscoreModel,
+    Protocols,
+    TextMetrics,
+    chosen_evaluations,
+    end,
+    say,
+    text_settings,
+)
 from radialog_instruct.errors import ExitCode, UsageError
 from radialog_instruct.terminal import run_app
 
@@ -68,6 +78,11 @@ def run(
         Path | None, typer.Option(help="CheXbert's chexbert.pth; by default from the Hub (StanfordAIMI/RRG_scorers).")
     ] = None,
     vocabulary: Annotated[Path | None, typer.Option(help="bert-base-uncased's vocab.txt for CheXbert.")] = None,
+    protocols: Protocols = None,
+    text_metrics: TextMetrics = None,
+    bertscore_model: BertscoreModel = None,
+    bertscore_layer: BertscoreLayer = None,
+    bertscore_baseline: BertscoreBaseline = None,
     indication: Annotated[
         bool, typer.Option("--indication", help="Give the report prompt the clinical indication.")
     ] = False,
@@ -134,6 +149,7 @@ def run(
         reports=reports,
         rad_restruct=rad_restruct,
         image_root=image_root,
+        **text_settings(protocols, text_metrics, bertscore_model, bertscore_layer, bertscore_baseline),
         indication=indication,
         image=image,
         tokens=tokens,

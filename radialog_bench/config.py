@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from radialog_bench.evaluations import EVALUATION_NAMES, Options
 from radialog_bench.evaluations.base import TokenLimits
+from radialog_bench.metrics.bertscore import BertScoreSettings
+from radialog_bench.metrics.texts import BERTSCORE, DEFAULT_PROTOCOLS, METEOR, TextSettings
 
 OnError = Literal["zero", "skip", "fail"]
 """What a failed sample counts as: the worst answer, nothing, or the end of the run."""
@@ -16,6 +18,17 @@ OnError = Literal["zero", "skip", "fail"]
 
 PLACES = frozenset({"root", "reports", "rad_restruct", "image_root", "chexbert", "vocabulary"})
 """Settings that say where files lie; what is in them is hashed into the data's manifest and the signatures."""
+
+
+def default_text_metrics(source: str) -> tuple[str, ...]:
+    """Return the metrics over texts that a source is scored with unless a run says otherwise.
+
+    The demo is to run everywhere: METEOR needs Java and a package, BERTScore an encoder.
+
+    Args:
+        source: Name of the source.
+    """
+    return () if source == "demo" else (METEOR, BERTSCORE)
 
 
 class RunConfig(BaseModel):
@@ -49,6 +62,16 @@ class RunConfig(BaseModel):
     """CheXbert's checkpoint; None takes it from the Hub. Its hash stands in every signature."""
     vocabulary: Path | None = None
     """BERT's vocabulary for CheXbert; None takes it from the Hub."""
+    protocols: tuple[str, ...] = DEFAULT_PROTOCOLS
+    """Protocols of BLEU and ROUGE."""
+    text_metrics: tuple[str, ...] | None = None
+    """Further metrics over texts: meteor, bertscore, radeval:NAME; None takes the source's default."""
+    bertscore_model: str = BertScoreSettings.model
+    """BERTScore's encoder, on the Hub or a folder."""
+    bertscore_layer: int | None = None
+    """None takes bert-score's choice for the model."""
+    bertscore_baseline: str | None = None
+    """A file of bert-score's form, or "none"; None takes the one of the model."""
     indication: bool = False
     """Give the report prompt the clinical indication, where a study has one."""
     image: bool = True
@@ -80,6 +103,12 @@ class RunConfig(BaseModel):
         """Return where data and checkpoints lie, by the name of the setting."""
         found = {name: getattr(self, name) for name in sorted(PLACES)}
         return {name: str(path.resolve()) for name, path in found.items() if path is not None}
+
+    def texts(self) -> TextSettings:
+        """Return which metrics over texts are wanted."""
+        wanted = default_text_metrics(self.data) if self.text_metrics is None else self.text_metrics
+        bertscore = BertScoreSettings(self.bertscore_model, self.bertscore_layer, self.bertscore_baseline)
+        return TextSettings(self.protocols, wanted, bertscore)
 
     def options(self) -> Options:
         """Return the switches of the evaluations."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from radialog_bench.adapters.base import Adapter
 from radialog_bench.adapters.registry import load_adapter
-from radialog_bench.config import RunConfig
+from radialog_bench.config import RunConfig, default_text_metrics
 from radialog_bench.data import EvaluationData, RunData, bench_context, load_data
 from radialog_bench.dialog import AskFailed
 from radialog_bench.environment import git_state, machine, versions
@@ -84,6 +84,8 @@ def run_benchmark(
     adapter = open_model(config)
     try:
         data = load_data(config, adapter)
+        if config.text_metrics is None:
+            config = config.model_copy(update={"text_metrics": default_text_metrics(data.info.source)})
         labeler = open_labeler(config.labeler or default_labeler(data.info.source), config.chexbert, config.vocabulary)
         model = model_info(adapter, config)
         folder = output or default_folder(adapter.name, model.fingerprint)
@@ -158,7 +160,7 @@ def _run(job: Job, folder: Path, info: RunInfo, progress: Progress | None) -> Fi
     for part in data.parts:
         name = part.evaluation.name
         if part.evaluation.needs_labeler and labeler.label_many is None:
-            scored = not_asked(part, labeler)
+            scored = not_asked(part, config, labeler)
         else:
             watch = Stopwatch()
             with ResponseLog(folder / "responses" / f"{name}.jsonl", answers) as log:

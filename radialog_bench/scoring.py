@@ -83,17 +83,18 @@ def scoring_settings(config: RunConfig, labeler: Labeler, n_error: int = 0) -> S
         labeler: The labeler of clinical efficacy.
         n_error: Samples that failed and count as the worst answer.
     """
-    return ScoringSettings(labeler, config.bootstrap, config.seed, n_error)
+    return ScoringSettings(labeler, config.bootstrap, config.seed, n_error, config.texts())
 
 
-def not_asked(part: EvaluationData, labeler: Labeler) -> ScoredPart:
+def not_asked(part: EvaluationData, config: RunConfig, labeler: Labeler) -> ScoredPart:
     """Return the scores of an evaluation whose dialogs need a labeler that is not there: all null, with the reason.
 
     Args:
         part: The evaluation and its samples.
+        config: The run.
         labeler: The labeler.
     """
-    sheet = Sheet([], ScoringSettings(labeler))
+    sheet = Sheet([], scoring_settings(config, labeler))
     part.evaluation.score([], [], sheet)
     nothing = {
         name: metric.model_copy(update={"unavailable": labeler.reason}) for name, metric in sheet.metrics.items()

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from radialog_bench.labelers import Labeler
-from radialog_bench.metrics.base import Floats, Item, Metric
+from radialog_bench.metrics.base import Floats, Item, Metric, MetricError
 from radialog_bench.metrics.statistics import evaluate_metric, sample_scores, unavailable
+from radialog_bench.metrics.texts import TextSettings
 from radialog_bench.results import MetricResult, Table
 
 
@@ -22,12 +23,14 @@ class ScoringSettings:
         resamples: Bootstrap resamples.
         seed: Seed of the bootstrap.
         n_error: Samples that failed and count as the worst answer.
+        texts: Which metrics over texts are wanted.
     """
 
     labeler: Labeler
     resamples: int = 0
     seed: int = 0
     n_error: int = 0
+    texts: TextSettings = field(default_factory=TextSettings)
 
 
 @dataclass
@@ -83,16 +86,20 @@ class Sheet:
                 ceiling.
         """
         settings = self.settings
-        statistics, result = evaluate_metric(
-            metric,
-            predictions,
-            references,
-            self.clusters,
-            best=best,
-            n_error=settings.n_error,
-            resamples=settings.resamples,
-            seed=settings.seed,
-        )
+        try:
+            statistics, result = evaluate_metric(
+                metric,
+                predictions,
+                references,
+                self.clusters,
+                best=best,
+                n_error=settings.n_error,
+                resamples=settings.resamples,
+                seed=settings.seed,
+            )
+        except MetricError as error:
+            self.unavailable([metric], str(error))
+            return
         self.metrics[metric.name], self.kinds[metric.name] = result, metric
         self.statistics[metric.name] = statistics
         if shown:

@@ -8,7 +8,18 @@ from typing import Annotated, Any
 import typer
 
 from radialog_bench.commands.config_file import ConfigFile
-from radialog_bench.commands.settings import chosen_evaluations, end, replacing_settings, say
+from radialog_bench.commands.settings import (
+    BertscoreBaseline,
+    BertscoreLayer,
+    BertscoreModel,
+    Protocols,
+    TextMetrics,
+    chosen_evaluations,
+    end,
+    replacing_settings,
+    say,
+    text_settings,
+)
 from radialog_instruct.errors import UsageError
 
 Root = Annotated[Path | None, typer.Option(help="Folder of the data, where it moved.")]
@@ -32,6 +43,11 @@ def score(
     labeler: Annotated[str | None, typer.Option(help="rules or chexbert.")] = None,
     chexbert: Chexbert = None,
     vocabulary: Vocabulary = None,
+    protocols: Protocols = None,
+    text_metrics: TextMetrics = None,
+    bertscore_model: BertscoreModel = None,
+    bertscore_layer: BertscoreLayer = None,
+    bertscore_baseline: BertscoreBaseline = None,
     view_parser: Annotated[str | None, typer.Option(help="whole-word or released.")] = None,
     findings_parser: Annotated[str | None, typer.Option(help="lower-cased or released-v2.")] = None,
     on_error: Annotated[str | None, typer.Option(help="A failed sample: zero, skip or fail.")] = None,
@@ -69,6 +85,7 @@ def score(
         "bootstrap": bootstrap,
         "seed": seed,
         "include_text": include_text,
+        **text_settings(protocols, text_metrics, bertscore_model, bertscore_layer, bertscore_baseline),
     }
     asking: dict[str, Any] = {
         "evaluations": None if evaluations is None else chosen_evaluations(evaluations),

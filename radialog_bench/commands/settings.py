@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -45,6 +45,43 @@ def chosen_evaluations(names: str | None) -> tuple[str, ...]:
             "no evaluation given", where="--evaluations", mend=f"choose from: {', '.join(EVALUATION_NAMES)}"
         )
     return tuple(name for name in EVALUATION_NAMES if name in wanted)
+
+
+Protocols = Annotated[
+    str | None, typer.Option(help="Protocols of BLEU and ROUGE: radialog (the default), radeval, rexrank.")
+]
+TextMetrics = Annotated[
+    str | None,
+    typer.Option(help="Comma list of meteor, bertscore, radeval:NAME, or none; all but the demo: meteor,bertscore."),
+]
+BertscoreModel = Annotated[str | None, typer.Option(help="BERTScore's encoder; distilroberta-base by default.")]
+BertscoreLayer = Annotated[int | None, typer.Option(min=0, help="Its layer, where bert-score has no choice for it.")]
+BertscoreBaseline = Annotated[str | None, typer.Option(help="A baseline file of bert-score's form, or none.")]
+
+
+def comma_list(names: str | None) -> tuple[str, ...] | None:
+    """Read a comma list; None stays None, and ``none`` is an empty one."""
+    if names is None or names.strip() == "none":
+        return None if names is None else ()
+    return tuple(name.strip() for name in names.split(",") if name.strip())
+
+
+def text_settings(
+    protocols: str | None,
+    text_metrics: str | None,
+    bertscore_model: str | None,
+    bertscore_layer: int | None,
+    bertscore_baseline: str | None,
+) -> dict[str, Any]:
+    """Return the settings of the text metrics that were given."""
+    given = {
+        "protocols": comma_list(protocols),
+        "text_metrics": comma_list(text_metrics),
+        "bertscore_model": bertscore_model,
+        "bertscore_layer": bertscore_layer,
+        "bertscore_baseline": bertscore_baseline,
+    }
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def replacing_settings(**given: Any) -> Callable[[RunConfig], RunConfig]:

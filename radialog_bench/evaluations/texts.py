@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from radialog_bench.metrics import clinical_metrics, lexical_metrics, per_class_table
+from radialog_bench.metrics import clinical_metrics, per_class_table
+from radialog_bench.metrics.texts import open_text_metrics
 from radialog_bench.sheet import Sheet
 from radialog_instruct.findings import Labels, findings_text, positives
 
-SHOWN = ("bleu4", "rouge_l", "ce_samples_f1")
+SHOWN = ("bleu4", "rouge_l", "meteor", "bertscore", "ce_samples_f1")
 """Metrics that mean something for one sample."""
 
 
@@ -22,9 +23,12 @@ def score_texts(sheet: Sheet, answers: Sequence[str], references: Sequence[str],
         references: One text a sample.
         prefix: Stands before the metrics' names.
     """
-    for metric in lexical_metrics():
+    ready, missing = open_text_metrics(sheet.settings.texts)
+    for metric in ready:
         named = replace(metric, name=prefix + metric.name)
         sheet.add(named, answers, references, shown=metric.name in SHOWN)
+    for metric, reason in missing:
+        sheet.unavailable([replace(metric, name=prefix + metric.name)], reason)
 
 
 def score_findings(
