@@ -144,7 +144,7 @@ def _filled(
         return row.model_copy(update={"unavailable": "undefined on the common samples"})
     scores = sample_values(pair) if pair.metric.per_sample else None
     p: dict[TestName, float | None] = {"bootstrap": result.p_bootstrap, "randomisation": result.p_randomisation}
-    if scores is not None and all(np.isin(side, (0, 1)).all() for side in scores):
+    if scores is not None and pair.metric.right_or_wrong:
         a, b = scores
         p["mcnemar"] = mcnemar_p(int((a > b).sum()), int((b > a).sum()))
     return row.model_copy(

@@ -38,6 +38,7 @@ class Metric(Generic[Item]):
         per_sample: Whether ``value`` of one sample's statistics is meaningful on the sample's own.
         smooth: Whether intervals weigh the patients instead of drawing them, because a resample without the patients
             of a rare class would be another metric.
+        right_or_wrong: Whether a sample's own score is 1 or 0, so that McNemar's test fits.
     """
 
     name: str
@@ -47,3 +48,4 @@ class Metric(Generic[Item]):
     higher_is_better: bool = True
     per_sample: bool = True
     smooth: bool = False
+    right_or_wrong: bool = False

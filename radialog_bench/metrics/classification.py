@@ -25,12 +25,13 @@ def classification_metrics(classes: Sequence[str], parser: str) -> tuple[Metric[
     def statistics(predictions: Sequence[str], references: Sequence[str]) -> Floats:
         return confusion_statistics(predictions, references, names)
 
-    def metric(name: str, value: Callable[[Floats], Floats], *, per_sample: bool = False) -> Metric[str]:
-        return Metric(name, f"{name}|parser:{parser}|v1", statistics, value, per_sample=per_sample)
+    def metric(name: str, value: Callable[[Floats], Floats], *, right_or_wrong: bool = False) -> Metric[str]:
+        signature = f"{name}|parser:{parser}|v1"
+        return Metric(name, signature, statistics, value, per_sample=right_or_wrong, right_or_wrong=right_or_wrong)
 
     size = len(names)
     return (
-        metric("accuracy", lambda sums: accuracy(sums, size), per_sample=True),
+        metric("accuracy", lambda sums: accuracy(sums, size), right_or_wrong=True),
         metric("balanced_accuracy", lambda sums: balanced_accuracy(sums, size)),
         metric("macro_f1", lambda sums: macro_f1(sums, size, with_unknown=True)),
         metric("macro_f1_without_unknown", lambda sums: macro_f1(sums, size, with_unknown=False)),

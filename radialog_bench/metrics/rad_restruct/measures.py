@@ -53,7 +53,7 @@ def vector_metrics(*, matched: bool) -> tuple[Metric[Floats], ...]:
         for name in ("f1", "precision", "recall")
     ]
     shares = [
-        Metric(f"{name}{ending}", f"{name}|{switch}", statistics, mean)
+        Metric(f"{name}{ending}", f"{name}|{switch}", statistics, mean, right_or_wrong=name == "report_accuracy")
         for name, statistics in (("accuracy", _right_columns), ("report_accuracy", _right_reports))
     ]
     return (*averages, *shares)
