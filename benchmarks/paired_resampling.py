@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from machine import describe
 
-from radialog_bench.metrics import clinical_metrics, lexical, lexical_metrics
+from radialog_bench.metrics import clinical_metrics, lexical_metrics
 from radialog_bench.metrics.paired import Pair, paired_tests
 from radialog_instruct.labeling import rules
 from radialog_instruct.sources import open_source
@@ -77,7 +77,6 @@ def _naive(families: list[tuple[Any, Any, Any, Any]], clusters: list[str]) -> fl
             ]
             for side in sides:
                 metric.value(metric.statistics(side, truth).sum(0))
-        lexical._bleu_statistics.cache_clear()
     return (time.perf_counter() - start) / TRIALS
 
 

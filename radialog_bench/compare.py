@@ -12,7 +12,7 @@ from radialog_bench.comparison import ComparedRun, Comparison, EvaluationCompari
 from radialog_bench.evaluations import EVALUATION_NAMES
 from radialog_bench.metrics.base import Metric
 from radialog_bench.metrics.significance import holm
-from radialog_bench.stored import StoredRun, load_statistics
+from radialog_bench.stored import StoredRun, StoredStatistics, load_statistics
 from radialog_instruct.errors import DataError, UsageError
 
 MetricsOf = Callable[[str, StoredRun], Mapping[str, Metric[Any]]]
@@ -35,13 +35,16 @@ def compare_runs(a: StoredRun, b: StoredRun, settings: CompareSettings, metrics_
     """
     both = f"{a.folder} and {b.folder}"
     names = _evaluations(a, b, settings)
-    statistics = {name: (load_statistics(a.folder, name), load_statistics(b.folder, name)) for name in names}
+    loaded = {name: (load_statistics(a.folder, name), load_statistics(b.folder, name)) for name in names}
+    statistics = {name: sides for name, sides in loaded.items() if all(side.ids for side in sides)}
+    if not statistics:
+        raise DataError("not one sample was scored in both", where=both, mend="compare runs that scored something")
     found = differences(a, b, statistics, settings.metrics)
     if found and not settings.force:
         mend = "compare runs of one kind, or what they have in common with --force"
         raise DataError(f"they differ in {'; '.join(found)}", where=both, mend=mend)
     parts = []
-    for name in names:
+    for name in statistics:
         common = Common.of(*statistics[name])
         if not common.ids:
             raise DataError(f"no sample of {name} in common", where=both, mend="compare runs on the same data")
@@ -60,7 +63,7 @@ def compare_runs(a: StoredRun, b: StoredRun, settings: CompareSettings, metrics_
         n_hypotheses={test: sum(test in m.p for p in parts for m in p.metrics.values()) for test in settings.tests},
         forced=bool(found),
         differences=tuple(found),
-        left_out=_left_out(a, b),
+        left_out=_left_out(a, b) | _not_scored(loaded),
         remarks=tuple(_remarks(corrected)),
         evaluations={part.evaluation: part for part in corrected},
     )
@@ -127,6 +130,16 @@ def _left_out(a: StoredRun, b: StoredRun) -> dict[str, str]:
                 continue
             rest = other.results.evaluations[name].metrics
             found |= {f"{name}/{metric}": f"only in {side}" for metric in part.metrics if metric not in rest}
+    return found
+
+
+def _not_scored(loaded: Mapping[str, tuple[StoredStatistics, StoredStatistics]]) -> dict[str, str]:
+    """Return evaluations without a scored sample, for example for want of a labeler."""
+    found = {}
+    for name, sides in loaded.items():
+        empty = [label for label, part in zip("AB", sides, strict=True) if not part.ids]
+        if empty:
+            found[name] = f"no sample was scored in {' and '.join(empty)}"
     return found
 
 

@@ -12,7 +12,7 @@ from radialog_bench.config import RunConfig
 from radialog_bench.data import EvaluationData, load_data
 from radialog_bench.dialog import All, Ask, Dialog, Effect, Label
 from radialog_bench.labelers import Labeler, default_labeler, open_labeler
-from radialog_bench.run import Job, check_folder, model_info, open_model
+from radialog_bench.run import Job, check_folder, model_info, open_model, settled
 from radialog_bench.watchdog import closed_in_time
 from radialog_instruct.errors import ExitCode
 from radialog_instruct.findings import make_labels
@@ -84,6 +84,7 @@ def plan_run(config: RunConfig, output: Path | None) -> Plan:
     adapter = open_model(config)
     try:
         data = load_data(config, adapter)
+        config = settled(config, data)
         labeler = open_labeler(config.labeler or default_labeler(data.info.source), config.chexbert, config.vocabulary)
         job = Job(config, adapter, model_info(adapter, config), data, labeler)
         earlier = check_folder(output, job) if output is not None and output.exists() else None

@@ -109,6 +109,8 @@ class RunInfo(_Record):
     config: dict[str, Any]
     model: ModelInfo
     data: DataInfo
+    labeler: str = ""
+    """Signature of the labeler of dialogs and scores."""
     versions: dict[str, str]
     git: dict[str, str | bool] | None
     machine: dict[str, str] = {}

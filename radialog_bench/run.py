@@ -84,8 +84,7 @@ def run_benchmark(
     adapter = open_model(config)
     try:
         data = load_data(config, adapter)
-        if config.text_metrics is None:
-            config = config.model_copy(update={"text_metrics": default_text_metrics(data.info.source)})
+        config = settled(config, data)
         labeler = open_labeler(config.labeler or default_labeler(data.info.source), config.chexbert, config.vocabulary)
         model = model_info(adapter, config)
         folder = output or default_folder(adapter.name, model.fingerprint)
@@ -210,6 +209,13 @@ def converse(runner: Runner, part: EvaluationData, config: RunConfig) -> list[Co
     return [outcome for outcome in outcomes if outcome is not None]
 
 
+def settled(config: RunConfig, data: RunData) -> RunConfig:
+    """Return the configuration with what follows from its data, so that ``run.json`` says what was scored."""
+    if config.text_metrics is not None:
+        return config
+    return config.model_copy(update={"text_metrics": default_text_metrics(data.info.source)})
+
+
 def open_model(config: RunConfig) -> Adapter:
     """Build the model, or as many copies as the run wants.
 
@@ -321,6 +327,7 @@ def claim_folder(folder: Path, job: Job, command: Sequence[str]) -> RunInfo:
         config=job.config.identity(),
         model=job.model,
         data=job.data.info,
+        labeler=job.labeler.signature,
         versions=versions(),
         git=git_state(),
         machine=machine() if job.origin is None else job.origin.machine,

@@ -23,7 +23,9 @@ def print_comparison(comparison: Comparison) -> None:
         console.print(f"  forced although they differ in {difference}", soft_wrap=True, markup=False)
     for part in comparison.evaluations.values():
         console.print(_title(part), soft_wrap=True)
-        console.print(_table(part, comparison.tests))
+        table = _table(part, comparison.tests)
+        if table.row_count:
+            console.print(table)
         _print_unavailable(console, part)
     for name, side in comparison.left_out.items():
         console.print(f"  not compared: {name}, {side}", soft_wrap=True, markup=False)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from radialog_bench.compare_part import per_sample
 from radialog_bench.comparison import Comparison
 from radialog_bench.metrics.significance import holm
 from radialog_bench.stored import load_statistics
@@ -62,6 +63,14 @@ def test_who_is_better_on_which_samples(demo_runs: Path, tmp_path: Path) -> None
     lines = (demo_runs / "retrieval" / "samples" / "report_generation.jsonl").read_text().splitlines()
     scores = {record["id"]: record["scores"]["rouge_l"] for record in map(json.loads, lines)}
     assert all(scores[sample.id] == pytest.approx(sample.b) for sample in (*row.gains, *row.drops))
+
+
+def test_the_smoothing_of_bleu_makes_nobody_better() -> None:
+    a, b = np.array([0.2, 0.0, 0.5, 0.1]), np.array([0.2003, 1e-4, 0.4, np.nan])
+    found = per_sample(a, b, ["s1", "s2", "s3", "s4"], higher_is_better=True)
+    assert (found.wins, found.losses, found.ties, found.undefined) == (0, 1, 2, 1)
+    turned = per_sample(a, b, ["s1", "s2", "s3", "s4"], higher_is_better=False)
+    assert (turned.wins, [sample.id for sample in turned.gains]) == (1, ["s3"])
 
 
 def test_exchanging_the_runs_turns_the_signs(demo_runs: Path, tmp_path: Path) -> None:
@@ -203,6 +212,23 @@ def test_a_metric_without_a_value_is_named_and_the_exit_code_says_so(
     assert found.n_hypotheses["bootstrap"] == len(found.evaluations["report_generation"].metrics) - 1
     assert "not compared: bleu1: no value in B: no Java" in capsys.readouterr().out
     assert bench("compare", *copies, "--metrics", "bleu1", "-e", "report_generation", *QUICK) == 5
+
+
+def test_an_evaluation_that_nobody_scored_does_not_stop_the_others(
+    copies: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def empty(run: Path, name: str) -> None:
+        np.savez_compressed(run / "statistics" / f"{name}.npz", ids=(), clusters=[])
+
+    empty(copies[0], "correction")
+    empty(copies[1], "correction")
+    empty(copies[1], "impression")
+    found = compare(*copies, tmp_path / "c.json")
+    assert not {"correction", "impression"} & found.evaluations.keys()
+    assert found.left_out["correction"] == "no sample was scored in A and B"
+    assert "not compared: impression, no sample was scored in B" in capsys.readouterr().out
+    assert bench("compare", *copies, "-e", "correction", *QUICK) == 3
+    assert "not one sample was scored in both" in capsys.readouterr().err
 
 
 def test_scores_that_are_not_numbers_are_no_difference(copies: tuple[Path, Path], tmp_path: Path) -> None:

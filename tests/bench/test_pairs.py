@@ -9,7 +9,7 @@ import pytest
 from radialog_bench.stored import load_statistics
 from tests.bench.conftest import bench, read
 
-RULES = ("--labeler", "rules", "--bootstrap", "20")
+RULES = ("--labeler", "rules", "--bootstrap", "20", "--text-metrics", "none")
 
 
 def write(path: Path, *records: Any) -> Path:

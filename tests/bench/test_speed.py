@@ -56,6 +56,7 @@ def test_run_json_says_how_fast_and_results_json_does_not(tmp_path: Path) -> Non
     assert speed["new_tokens_per_second"] == pytest.approx(48 / speed["seconds"], rel=0.1)
     assert info["finished"] >= info["started"]
     assert info["machine"]["cores"]
+    assert info["labeler"].startswith("rules-v")
     assert "seconds" not in (tmp_path / "r" / "results.json").read_text()
     assert bench(*run, "-o", tmp_path / "r") == 0
     assert (tmp_path / "r" / "run.json").read_bytes() == before
