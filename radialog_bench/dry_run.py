@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from radialog_bench.adapters.registry import load_adapter
 from radialog_bench.chat import Request, Response
 from radialog_bench.config import RunConfig
 from radialog_bench.data import EvaluationData, load_data
 from radialog_bench.dialog import All, Ask, Dialog, Effect, Label
 from radialog_bench.labelers import Labeler, default_labeler, open_labeler
-from radialog_bench.run import Job, check_folder, model_info
+from radialog_bench.run import Job, check_folder, model_info, open_model
+from radialog_bench.watchdog import closed_in_time
 from radialog_instruct.errors import ExitCode
 from radialog_instruct.findings import make_labels
 
@@ -81,7 +81,7 @@ def plan_run(config: RunConfig, output: Path | None) -> Plan:
     Raises:
         RadialogError: Whatever the run itself would raise before it asks the model.
     """
-    adapter = load_adapter(config.model, config.model_args)
+    adapter = open_model(config)
     try:
         data = load_data(config, adapter)
         labeler = open_labeler(config.labeler or default_labeler(data.info.source), config.chexbert, config.vocabulary)
@@ -97,7 +97,7 @@ def plan_run(config: RunConfig, output: Path | None) -> Plan:
             parts=tuple(_planned(part, labeler, asked) for part in data.parts),
         )
     finally:
-        adapter.close()
+        closed_in_time(adapter.close)
 
 
 def _planned(part: EvaluationData, labeler: Labeler, asked: set[str]) -> PlannedPart:

@@ -14,7 +14,8 @@ from radialog_bench.evaluations.pairs import Pairs
 from radialog_bench.labelers import Labeler
 from radialog_bench.metrics.base import Metric
 from radialog_bench.results import EvaluationResult, MetricResult
-from radialog_bench.sheet import ScoringSettings, Sheet
+from radialog_bench.scoring import scoring_settings
+from radialog_bench.sheet import Sheet
 from radialog_bench.stored import StoredRun
 from radialog_instruct.errors import DataError
 
@@ -34,8 +35,9 @@ def metrics_of(name: str, run: StoredRun) -> Mapping[str, Metric[Any]]:
         DataError: If the evaluation is unknown, or the run has settings of another version.
     """
     stored = run.results.evaluations[name]
-    evaluation = _evaluation(name, run)
-    sheet = Sheet([], ScoringSettings(_labeler(stored.metrics.values())))
+    config = stored_config(run.info.config, str(run.folder / "run.json"))
+    evaluation = _evaluation(name, config, run)
+    sheet = Sheet([], scoring_settings(config, _labeler(stored.metrics.values())))
     evaluation.score([], [], sheet)
     return {metric: kind for metric, kind in sheet.kinds.items() if _is_same(kind, stored)}
 
@@ -54,11 +56,11 @@ def stored_config(run_config: Mapping[str, Any], where: str) -> RunConfig:
         raise DataError(what, where=where, mend="run or score it with the version that made it") from error
 
 
-def _evaluation(name: str, run: StoredRun) -> Evaluation:
+def _evaluation(name: str, config: RunConfig, run: StoredRun) -> Evaluation:
     kinds: dict[str, type[Evaluation]] = {Pairs.name: Pairs, **{kind.name: kind for kind in EVALUATIONS}}
     if name not in kinds:
         raise DataError(f"this version has no evaluation {name!r}", where=str(run.folder))
-    return kinds[name](stored_config(run.info.config, str(run.folder / "run.json")).options())
+    return kinds[name](config.options())
 
 
 def _labeler(stored: Iterable[MetricResult]) -> Labeler:

@@ -233,7 +233,7 @@ class Runner:
 
     def _answers(self) -> Iterator[None]:
         """Ask the model, and stop whenever dialogs can go on."""
-        if isinstance(self._adapter, StreamingAdapter):
+        if isinstance(self._adapter, StreamingAdapter) and callable(self._adapter.stream):
             asked = self.stats.asked
             for response in checked_stream(self._adapter, self._take, self._open, self._settings.timeout):
                 if response is not None:

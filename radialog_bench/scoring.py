@@ -51,7 +51,7 @@ def score_part(
     failures = [failures_of(outcome) for outcome in outcomes]
     n_failed = sum(bool(found) for found in failures)
     kept = [pair for pair, found in zip(pairs, failures, strict=True) if config.on_error != "skip" or not found]
-    settings = ScoringSettings(labeler, config.bootstrap, config.seed, n_failed if config.on_error == "zero" else 0)
+    settings = scoring_settings(config, labeler, n_failed if config.on_error == "zero" else 0)
     sheet = Sheet([sample.study.subject_id for sample, _ in kept], settings)
     conversations = [outcome if isinstance(outcome, Conversation) else Conversation("") for _, outcome in kept]
     part.evaluation.score([sample for sample, _ in kept], conversations, sheet)
@@ -73,6 +73,17 @@ def score_part(
     places = {sample.id: place for place, (sample, _) in enumerate(kept)}
     records = [_record(part, sample, outcome, sheet, places.get(sample.id)) for sample, outcome in pairs]
     return ScoredPart(result, records, tuple(places), sheet)
+
+
+def scoring_settings(config: RunConfig, labeler: Labeler, n_error: int = 0) -> ScoringSettings:
+    """Return how a run's answers are scored, and later which metrics a stored run was scored with.
+
+    Args:
+        config: The run.
+        labeler: The labeler of clinical efficacy.
+        n_error: Samples that failed and count as the worst answer.
+    """
+    return ScoringSettings(labeler, config.bootstrap, config.seed, n_error)
 
 
 def not_asked(part: EvaluationData, labeler: Labeler) -> ScoredPart:

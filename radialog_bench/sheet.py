@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from radialog_bench.labelers import Labeler
-from radialog_bench.metrics.base import Floats, Item, Metric
+from radialog_bench.metrics.base import Floats, Item, Metric, MetricError
 from radialog_bench.metrics.statistics import evaluate_metric, sample_scores, unavailable
 from radialog_bench.results import MetricResult, Table
 
@@ -83,16 +83,20 @@ class Sheet:
                 ceiling.
         """
         settings = self.settings
-        statistics, result = evaluate_metric(
-            metric,
-            predictions,
-            references,
-            self.clusters,
-            best=best,
-            n_error=settings.n_error,
-            resamples=settings.resamples,
-            seed=settings.seed,
-        )
+        try:
+            statistics, result = evaluate_metric(
+                metric,
+                predictions,
+                references,
+                self.clusters,
+                best=best,
+                n_error=settings.n_error,
+                resamples=settings.resamples,
+                seed=settings.seed,
+            )
+        except MetricError as error:
+            self.unavailable([metric], str(error))
+            return
         self.metrics[metric.name], self.kinds[metric.name] = result, metric
         self.statistics[metric.name] = statistics
         if shown:

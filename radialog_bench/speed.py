@@ -81,7 +81,7 @@ def write_speed(path: Path, info: RunInfo, found: Mapping[str, Speed]) -> None:
         info: What it holds.
         found: Speed by evaluation over all sittings.
     """
-    if dict(found) == dict(info.speed):
+    if all(info.speed.get(name) == speed for name, speed in found.items()):
         return
     finished = datetime.now(UTC).isoformat(timespec="seconds")
     update = {"speed": {**info.speed, **found}, "finished": finished, "machine": machine()}

@@ -56,7 +56,11 @@ def _table(part: EvaluationComparison, tests: tuple[TestName, ...]) -> Table:
 
 
 def _p(row: MetricComparison, test: TestName) -> str:
-    return f"{row.p[test]:.4f} ({row.p_holm[test]:.4f})" if test in row.p else ""
+    return f"{_probability(row.p[test])} ({_probability(row.p_holm[test])})" if test in row.p else ""
+
+
+def _probability(p: float) -> str:
+    return f"{p:.4f}" if p >= 0.0001 else "<0.0001"  # a p is never 0
 
 
 def _samples(row: MetricComparison) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from radialog_bench.privacy import without_folders
+from radialog_bench.privacy import shareable
 from radialog_bench.report.folder import RunFolder, open_run
 from radialog_bench.results import DataInfo, EvaluationResult, MetricResult, ModelInfo
 from radialog_instruct.errors import DataError
@@ -84,7 +84,7 @@ def make_entry(run: RunFolder) -> LeaderboardEntry:
     """Make the entry of a finished run; a metric that came out undefined is kept as unavailable."""
     return LeaderboardEntry(
         schema_version=SCHEMA_VERSION,
-        model=run.results.model.model_copy(update={"args": without_folders(run.results.model.args)}),
+        model=run.results.model.model_copy(update={"args": shareable(run.results.model.args)}),
         data=run.results.data,
         settings=_settings(run),
         limited_to_images=run.run.limited_to_images,
@@ -129,7 +129,7 @@ def read_entry(path: Path) -> LeaderboardEntry:
 
 
 def _settings(run: RunFolder) -> dict[str, Any]:
-    settings = without_folders(run.run.config)
+    settings = shareable(run.run.config)
     if settings.get("sample_ids") is not None:
         # Ids of a credentialed source may not be passed on; how many there were says enough.
         settings["sample_ids"] = f"{len(settings['sample_ids'])} chosen"

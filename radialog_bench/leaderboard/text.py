@@ -6,12 +6,15 @@ from collections.abc import Iterator
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from radialog_bench.leaderboard.board import Board, BoardCell, BoardRow, BoardTable, run_names
 from radialog_bench.reference import Column
 from radialog_bench.report.headlines import headline_of
 from radialog_bench.report.site import in_order, number, title
 
+WIDE = 180
+"""Columns of output that goes to a file or a pipe, so that no number is wrapped."""
 DASH = "\N{EN DASH}"
 
 
@@ -35,20 +38,30 @@ def markdown(board: Board) -> str:
 def print_board(board: Board, console: Console | None = None) -> None:
     """Print the leaderboard on a terminal."""
     console = console or Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDE
     for table in board.tables:
-        shown = Table(title=f"{table.id}: {table.title}", title_justify="left")
-        for index, heading in enumerate(_headings(table)):
-            shown.add_column(heading, justify="right" if 0 < index <= len(table.columns) else "left")
-        for row in table.rows:
-            cells = [cell_text(*each) for each in zip(row.cells, table.columns, table.digits, strict=True)]
-            shown.add_row(_method(row), *cells, "; ".join(row.notes), style="bold" if row.yours else None)
-        console.print(shown)
-        for note in table.notes:
-            console.print(f"  {note}")
+        console.print(f"{title(table.id)}: {table.title}", style="bold", markup=False)
+        console.print(_rich_table(table))
+        notes = [*table.notes, *(f"{row.method}: {'; '.join(row.notes)}" for row in table.rows if row.notes)]
+        for note in notes:
+            console.print(f"  {note}", soft_wrap=True, markup=False)
         console.print()
     for line in _run_lines(board):
-        console.print(line, soft_wrap=True)
-    console.print(f"\nPrinted values: {board.source}", soft_wrap=True)
+        console.print(line, soft_wrap=True, markup=False)
+    console.print(f"Printed values: {board.source}", soft_wrap=True, markup=False)
+
+
+def _rich_table(table: BoardTable) -> Table:
+    shown = Table("Method")
+    for column in table.columns:
+        heading = f"{column.group}\n{column.label}" if column.group else column.label
+        shown.add_column(heading, justify="left" if column.kind == "text" else "right")
+    for row in table.rows:
+        cells = [cell_text(*each) for each in zip(row.cells, table.columns, table.digits, strict=True)]
+        # A model's name is no markup.
+        shown.add_row(Text(_method(row)), *map(Text, cells), style="bold" if row.yours else None)
+    return shown
 
 
 def _markdown_tables(board: Board) -> Iterator[str]:

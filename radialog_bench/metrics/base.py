@@ -13,8 +13,14 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from radialog_instruct.errors import RadialogError
+
 Floats = NDArray[np.float64]
 Item = TypeVar("Item", contravariant=True)
+
+
+class MetricError(RadialogError):
+    """A metric that could not be computed; its result is null with this reason, and the run goes on."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,8 @@ class Metric(Generic[Item]):
         name: Key in ``results.json``, for example ``"bleu4"``.
         signature: Everything that changes the number: protocol, tokeniser, labeler, version; ``compare`` refuses to
             mix signatures.
-        statistics: Maps n predictions and n references to an [n, k] array of sufficient statistics.
+        statistics: Maps n predictions and n references to an [n, k] array of sufficient statistics; raises
+            ``MetricError`` where it cannot.
         value: Maps summed statistics [..., k] to scores [...], vectorised over the leading axes.
         higher_is_better: Direction of the metric.
         per_sample: Whether ``value`` of one sample's statistics is meaningful on the sample's own.

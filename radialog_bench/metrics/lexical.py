@@ -7,39 +7,76 @@ ROUGE-L is the mean over samples of the F-measure of the longest common subseque
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 
 import numpy as np
 
 from radialog_bench.metrics.base import Floats, Metric
+from radialog_bench.metrics.lcs import lcs_lengths
+from radialog_bench.metrics.ngrams import ORDERS, Corpus, Vocabulary, ngram_matches, ngram_totals
 from radialog_bench.metrics.tokens import TOKENIZER_NAME, protocol_tokens
 
-ORDERS = 4
 BETA = 1.2
 _SMALL, _TINY = 1e-9, 1e-15
+_TEXTS, _CORPORA = 65536, 8
+"""How many texts and corpora an overlap remembers: the references of a few evaluations, and the answers to them."""
+
+
+class Overlap:
+    """What pairs of texts share under one tokenizer; remembers tokens, corpora and counts.
+
+    Args:
+        tokenize: Maps a text to its tokens.
+    """
+
+    def __init__(self, tokenize: Callable[[str], Sequence[str]]) -> None:
+        self._vocabulary = Vocabulary()
+        self._tokenize = lru_cache(_TEXTS)(tokenize)
+        self._corpus = lru_cache(_CORPORA)(self._encode)
+        self._ngrams = lru_cache(_CORPORA)(self._count)
+        self._common = lru_cache(_CORPORA)(self._align)
+
+    def bleu_statistics(self, predictions: Sequence[str], references: Sequence[str]) -> Floats:
+        """Return [n, 10]: matches and guesses of the four orders, then the two lengths."""
+        return self._ngrams(tuple(predictions), tuple(references)).copy()
+
+    def common(self, predictions: Sequence[str], references: Sequence[str]) -> Floats:
+        """Return [n, 3]: length of the longest common subsequence, then the two lengths."""
+        return self._common(tuple(predictions), tuple(references)).copy()
+
+    def _encode(self, texts: tuple[str, ...]) -> Corpus:
+        return self._vocabulary.encode([self._tokenize(text) for text in texts])
+
+    def _count(self, predictions: tuple[str, ...], references: tuple[str, ...]) -> Floats:
+        guesses, truths = self._corpus(predictions), self._corpus(references)
+        lengths = np.column_stack((guesses.lengths, truths.lengths))
+        return np.concatenate((ngram_matches(guesses, truths), ngram_totals(guesses), lengths), axis=1)
+
+    def _align(self, predictions: tuple[str, ...], references: tuple[str, ...]) -> Floats:
+        guesses, truths = self._corpus(predictions), self._corpus(references)
+        columns = (lcs_lengths(guesses, truths), guesses.lengths, truths.lengths)
+        return np.column_stack(columns).astype(np.float64)
+
+
+RADIALOG = Overlap(protocol_tokens)
+"""Overlap on RaDialog's tokens."""
 
 
 def lexical_metrics() -> tuple[Metric[str], ...]:
-    """Return BLEU-1 to 4 and ROUGE-L over texts."""
+    """Return BLEU-1 to 4 and ROUGE-L over texts, in RaDialog's protocol."""
     bleus = tuple(
-        Metric(f"bleu{n}", _signature(f"bleu{n}"), bleu_statistics, partial(bleu, order=n))
+        Metric(f"bleu{n}", _signature(f"bleu{n}"), RADIALOG.bleu_statistics, partial(bleu, order=n))
         for n in range(1, ORDERS + 1)
     )
     return (*bleus, Metric("rouge_l", _signature("rouge_l"), rouge_statistics, mean))
-
-
-def bleu_statistics(predictions: Sequence[str], references: Sequence[str]) -> Floats:
-    """Return [n, 10]: matches and guesses of the four orders, then the two lengths."""
-    return _bleu_statistics(tuple(predictions), tuple(references)).copy()
 
 
 def bleu(sums: Floats, order: int) -> Floats:
     """Return BLEU from summed statistics.
 
     Args:
-        sums: [..., 10], as ``bleu_statistics`` gives them, summed over samples.
+        sums: [..., 10], as ``Overlap.bleu_statistics`` gives them, summed over samples.
         order: Highest n-gram order, 1 to 4.
 
     Returns:
@@ -56,30 +93,17 @@ def bleu(sums: Floats, order: int) -> Floats:
 
 def rouge_statistics(predictions: Sequence[str], references: Sequence[str]) -> Floats:
     """Return [n, 2]: the sample's ROUGE-L and a one to count it."""
-    scores = [rouge_l(_tokens(p), _tokens(r)) for p, r in zip(predictions, references, strict=True)]
-    return np.column_stack((np.array(scores, dtype=np.float64), np.ones(len(scores))))
+    common, guesses, truths = RADIALOG.common(predictions, references).T
+    precision, recall = common / np.maximum(guesses, 1), common / np.maximum(truths, 1)
+    scores = (1 + BETA**2) * precision * recall / np.where(common > 0, recall + BETA**2 * precision, 1)
+    # pycocoevalcap reads an empty text as one empty word, so two of them agree.
+    scores[(guesses == 0) & (truths == 0)] = 1.0
+    return with_count(scores)
 
 
-def rouge_l(prediction: Sequence[str], reference: Sequence[str]) -> float:
-    """Return the F-measure of the longest common subsequence with beta = 1.2."""
-    common = lcs_length(prediction, reference)
-    if common == 0:
-        return 0.0
-    precision, recall = common / len(prediction), common / len(reference)
-    return (1 + BETA**2) * precision * recall / (recall + BETA**2 * precision)
-
-
-def lcs_length(first: Sequence[str], second: Sequence[str]) -> int:
-    """Return the length of the longest common subsequence, by bit-parallel dynamic programming (Hyyrö, 2004)."""
-    positions: dict[str, int] = {}
-    for index, token in enumerate(first):
-        positions[token] = positions.get(token, 0) | (1 << index)
-    mask = (1 << len(first)) - 1
-    row = mask
-    for token in second:
-        matches = row & positions.get(token, 0)
-        row = ((row + matches) | (row - matches)) & mask
-    return len(first) - row.bit_count()
+def with_count(scores: Floats) -> Floats:
+    """Return [n, 2]: each sample's score and a one, the statistics of a mean."""
+    return np.column_stack((scores, np.ones(len(scores))))
 
 
 def mean(sums: Floats) -> Floats:
@@ -91,28 +115,6 @@ def mean(sums: Floats) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         values: Floats = sums[..., 0] / sums[..., 1]
     return values
-
-
-@lru_cache(maxsize=4)
-def _bleu_statistics(predictions: tuple[str, ...], references: tuple[str, ...]) -> Floats:
-    rows = np.zeros((len(predictions), 2 * ORDERS + 2))
-    for row, prediction, reference in zip(rows, predictions, references, strict=True):
-        guess, truth = _tokens(prediction), _tokens(reference)
-        for order in range(1, ORDERS + 1):
-            counts, limits = _ngrams(guess, order), _ngrams(truth, order)
-            row[order - 1] = sum(min(count, limits[ngram]) for ngram, count in counts.items() if ngram in limits)
-            row[ORDERS + order - 1] = max(0, len(guess) - order + 1)
-        row[2 * ORDERS :] = len(guess), len(truth)
-    return rows
-
-
-@lru_cache(maxsize=65536)
-def _tokens(text: str) -> tuple[str, ...]:
-    return tuple(protocol_tokens(text))
-
-
-def _ngrams(tokens: tuple[str, ...], order: int) -> Counter[tuple[str, ...]]:
-    return Counter(zip(*(tokens[start:] for start in range(order)), strict=False))
 
 
 def _signature(name: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from radialog_bench.privacy import without_folders
+from radialog_bench.privacy import shareable
 from radialog_bench.report.folder import RunFolder, open_run
 from radialog_bench.report.headlines import headline_of
 from radialog_bench.report.pictures import Pictures
@@ -70,9 +70,9 @@ def write_report(folder: Path, *, include_text: bool = False) -> Path:
         private=private,
         failures=any(part.samples.failures for part in parts),
         folded_turns=FOLDED_TURNS,
-        speed=run.run.speed,
+        speed={name: run.run.speed[name] for name in in_order(run.run.speed)},
         settings=_settings(run),
-        command=shlex.join(without_folders(run.run.command)),
+        command=shlex.join(shareable(run.run.command)),
     )
 
 
@@ -112,7 +112,7 @@ def _settings(run: RunFolder) -> dict[str, str]:
     shown = {name: value for name, value in run.run.config.items() if value not in (None, {}, [])}
     if "sample_ids" in shown:
         shown["sample_ids"] = f"{len(shown['sample_ids'])} chosen"
-    return {name: _text(value) for name, value in without_folders(shown).items()}
+    return {name: _text(value) for name, value in shareable(shown).items()}
 
 
 def _text(value: Any) -> str:

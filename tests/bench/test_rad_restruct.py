@@ -228,6 +228,17 @@ def test_rad_restruct_is_a_source_of_its_own(tmp_path: Path, capsys: pytest.Capt
     )
 
 
+def test_images_lie_beside_the_annotation(tmp_path: Path) -> None:
+    folder = tmp_path / "rr"
+    shutil.copytree(DEMO, folder)
+    (folder / "images").mkdir()
+    shutil.copy(demo_dir() / "images" / "nih-00000468_015.jpg", folder / "images" / "nih-00000468_015.png")
+    options = ("--data", "rad-restruct", "--root", str(folder), "-e", "rad_restruct", "--bootstrap", "0")
+    assert bench("run", "-m", "constant", *options, "--limit-to-images", "-o", str(tmp_path / "c")) == 0
+    found = results(tmp_path / "c")
+    assert (found["n"], found["counts"]) == (1, {"image file missing": 23})
+
+
 def test_retrieval_answers_with_the_neighbours_report(tmp_path: Path) -> None:
     options = ("-e", "rad_restruct", "--bootstrap", "0", "--limit", "6")
     assert bench("run", "-m", "retrieval", *options, "-o", str(tmp_path / "r")) == 0

@@ -44,7 +44,9 @@ def test_scoring_again_ends_with_the_same_bytes_and_asks_nobody(refusing: tuple[
     _, run = refusing
     assert bench("score", run, "-o", tmp_path / "s") == 1
     assert results(tmp_path / "s") == results(run)
-    assert read(tmp_path / "s" / "run.json")["made_from"] == ["whole"]
+    info, origin = read(tmp_path / "s" / "run.json"), read(run / "run.json")
+    assert info["made_from"] == ["whole"]
+    assert all(info[key] == origin[key] for key in ("model", "data", "config", "speed", "finished", "machine"))
     for name in ("samples", "statistics"):
         assert sorted(p.name for p in (run / name).iterdir()) == sorted(
             p.name for p in (tmp_path / "s" / name).iterdir()

@@ -218,7 +218,7 @@ def test_missing_images_stop_a_model_that_needs_them_before_it_is_asked(
     [
         (("-m", "constnt"), 2, "did you mean constant?"),
         (("-m", "constant", "-e", "reports"), 2, "no evaluation 'reports'"),
-        (("-m", "constant", "--data", "mimic"), 2, "no source 'mimic'"),
+        (("-m", "constant", "--data", "mimic"), 2, "no data 'mimic'"),
         (("-m", "constant", "--split", "dev"), 2, "--split"),
         (("-m", "constant", "--model-args", "batch"), 2, "not key=value"),
         (("-m", "constant", "--model-args", "x=1"), 2, "takes: none"),

@@ -287,6 +287,14 @@ def test_a_stream_is_held_to_the_contract(tmp_path: Path, answers, message: str)
         run(Odd(), (ask(str(i)) for i in range(6)), tmp_path / "log")
 
 
+def test_an_attribute_called_stream_is_no_stream(tmp_path: Path) -> None:
+    class Flag(Backwards):
+        stream = True
+
+    results, _ = run(Flag(), [ask("x")], tmp_path / "log")
+    assert results == {0: "answer to x"}
+
+
 def test_two_requests_of_one_id_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="two requests have one id"):
         run(Stream(), [ask("x"), ask("x")], tmp_path / "log")

@@ -16,7 +16,7 @@ Make = Callable[..., LeaderboardEntry]
 @pytest.fixture
 def stored(entry: Make, tmp_path: Path) -> Path:
     path = tmp_path / ENTRY
-    path.write_text(entry(name="my <model>").model_dump_json())
+    path.write_text(entry(name="my [/b] <model>").model_dump_json())
     return path
 
 
@@ -27,24 +27,29 @@ def leaderboard(*arguments: object) -> int:
 def test_without_runs_it_shows_the_papers_tables(capsys: pytest.CaptureFixture[str]) -> None:
     assert leaderboard() == 0
     shown = capsys.readouterr().out
-    assert "table-1" in shown
+    assert "Table 1: Report generation" in shown
     assert "XrayGPT" in shown
     assert "yours" not in shown
 
 
 def test_an_entry_made_elsewhere_stands_beside_them(stored: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert leaderboard(stored) == 0
+    shown = capsys.readouterr().out
+    assert "my [/b] <model> (yours)" in shown
+    assert "my [/b] <model>: views read as whole words" not in shown
+    assert "my [/b] <model>: 500 samples of 400 studies" in shown
     assert leaderboard(stored, "--json") == 0
     board = json.loads(capsys.readouterr().out)
     rows = [row for row in board["tables"][0]["rows"] if row["yours"]]
-    assert [row["method"] for row in rows] == ["my <model>"]
+    assert [row["method"] for row in rows] == ["my [/b] <model>"]
     assert leaderboard(stored, "--markdown") == 0
-    assert "| my <model> (yours) |" in capsys.readouterr().out
+    assert "| my [/b] <model> (yours) |" in capsys.readouterr().out
 
 
 def test_the_page_escapes_and_holds_everything(stored: Path, tmp_path: Path) -> None:
     assert leaderboard(stored, "--html", tmp_path / "board.html") == 0
     page = (tmp_path / "board.html").read_text()
-    assert "my &lt;model&gt;" in page
+    assert "my [/b] &lt;model&gt;" in page
     assert "<model>" not in page
     assert "41.2" in page
     assert page.count("<table") == 12

@@ -12,13 +12,16 @@ from sklearn.metrics import f1_score
 from radialog_bench.metrics import classification_metrics, clinical_metrics, lexical_metrics
 from radialog_bench.metrics import evaluate_metric as evaluated
 from radialog_bench.metrics.clinical import per_class_table
-from radialog_bench.metrics.lexical import lcs_length
+from radialog_bench.metrics.lcs import lcs_length
+from radialog_bench.metrics.protocols import PROTOCOLS, protocol_metrics
 from radialog_bench.metrics.tokens import protocol_tokens, word_tokenize
 from radialog_bench.results import MetricResult
 from radialog_instruct.findings import FINDINGS, FIVE_FINDINGS, binarise, make_labels
 
 CASES = [
-    case for file in sorted((Path(__file__).parent / "cases").glob("*.json")) for case in json.loads(file.read_text())
+    case
+    for name in ("classification", "lexical", "protocols")
+    for case in json.loads((Path(__file__).parent / "cases" / f"{name}.json").read_text())
 ]
 VIEWS = ("ap", "pa", "lateral", "ll")
 
@@ -27,7 +30,8 @@ def evaluate_metric(*arguments, **options) -> MetricResult:
     return evaluated(*arguments, **options)[1]
 
 
-METRICS = {m.name: m for m in (*lexical_metrics(), *classification_metrics(VIEWS, "whole-word"))}
+TEXTS = [metric for name in PROTOCOLS for metric in protocol_metrics(name)]
+METRICS = {m.name: m for m in (*TEXTS, *classification_metrics(VIEWS, "whole-word"))}
 CE = {m.name: m for m in clinical_metrics("test")}
 
 label_rows = st.lists(st.sampled_from([1, 0, -1, None]), min_size=14, max_size=14).map(tuple)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from math import sqrt
 
 import numpy as np
@@ -161,6 +162,24 @@ def test_resamples_in_which_the_metric_is_undefined_are_left_out_and_counted() -
     (result,) = paired_tests([pair], ["a", "b", "c"], resamples=3000, seed=0)
     assert result.n_undefined == pytest.approx(3000 * (2 / 3) ** 3, rel=0.1)
     assert result.p_bootstrap == 1
+
+
+def test_a_smooth_metric_weighs_patients_so_that_a_rare_class_stays() -> None:
+    def classes(sums: np.ndarray) -> np.ndarray:  # recall over the classes that occur
+        hits, occurs = sums[..., :2], sums[..., 2:] > 0
+        return np.where(occurs, hits / np.maximum(sums[..., 2:], 1e-9), 0).sum(-1) / np.maximum(occurs.sum(-1), 1)
+
+    first, rare = [1.0, 0, 1, 0], [0.0, 1, 0, 1]
+    a = np.array([first] * 29 + [rare])
+    b = a.copy()
+    b[-1, 1] = 0
+    drawn = Metric[str]("recall", "recall|v1", lambda p, r: a, classes)
+    smooth = replace(drawn, smooth=True)
+    names = [f"p{i}" for i in range(30)]
+    loses, keeps = paired_tests([Pair(drawn, a, b), Pair(smooth, a, b)], names, resamples=500, seed=0)
+    assert loses.ci95 == (-0.5, 0)
+    assert keeps.ci95 == pytest.approx((-0.5, -0.5))
+    assert keeps.p_randomisation == loses.p_randomisation
 
 
 def test_statistics_of_different_samples_are_refused() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from radialog_bench.metrics.base import Floats
 from radialog_bench.metrics.rad_restruct import Layout, load_layout, score
 from radialog_bench.metrics.rad_restruct.answers import SEVERAL, UNPARSED_BINARY, UNPARSED_CHOICE, encode, parse
 from radialog_bench.metrics.rad_restruct.layout import FOLDER_VARIABLE, Question
+from radialog_bench.metrics.rad_restruct.measures import vector_metrics
 from radialog_bench.metrics.rad_restruct.reports import answers_of, joined, wordings
 from radialog_bench.metrics.rad_restruct.score import LEVELS, level_scores, official, report_statistics
+from radialog_bench.metrics.statistics import bootstrap_interval
 from radialog_instruct.annotations.rad_restruct import RadReStruct
 from radialog_instruct.assets import demo_dir
 from radialog_instruct.errors import DataError
@@ -130,7 +133,7 @@ def test_a_folder_without_its_files_is_refused(tmp_path: Path) -> None:
 bits = st.integers(0, 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data(), st.integers(1, 6), st.integers(2, 7))
 def test_official_averages_equal_scikit_learns_report(data: st.DataObject, n: int, width: int) -> None:
     draw = st.lists(st.lists(bits, min_size=width, max_size=width), min_size=n, max_size=n)
@@ -147,6 +150,34 @@ def test_official_averages_equal_scikit_learns_report(data: st.DataObject, n: in
     assert scores.f1 == pytest.approx(np.mean([row["f1-score"] for row in classes]), abs=1e-12)
     assert scores.report_accuracy == pytest.approx(accuracy_score(truths, guesses), abs=1e-12)
     assert scores.accuracy == pytest.approx(accuracy_score(truths.ravel(), guesses.ravel()), abs=1e-12)
+
+
+def test_intervals_keep_the_classes_of_a_single_report() -> None:
+    """Always no: F1 is 1 for the no, 0 for each rare yes; a resample without a rare yes would score better."""
+    truths = np.zeros((40, 16))
+    truths[np.arange(15), np.arange(15)] = 1
+    truths[15:, 15] = 1
+    guesses = np.zeros_like(truths)
+    guesses[:, 15] = 1
+    f1 = next(metric for metric in vector_metrics(matched=True) if metric.name == "f1")
+    statistics, names = f1.statistics(list(guesses), list(truths)), [str(n) for n in range(40)]
+    value = float(f1.value(statistics.sum(0)))
+    low, high = bootstrap_interval(f1, statistics, names, resamples=400, seed=0)
+    assert value == pytest.approx(2 * 25 / 65 / 16)
+    assert low < value < high
+    assert bootstrap_interval(replace(f1, smooth=False), statistics, names, resamples=400, seed=0)[0] > value
+
+
+def test_metrics_over_vectors_are_the_scores(small: Layout) -> None:
+    targets, predictions = (
+        vectors([[0, 2, 4, 7, 10, 17], [1, 3, 10, 17]]),
+        vectors([[0, 2, 6, 7, 10, 17], [1, 3, 10, 17]]),
+    )
+    scores = score(predictions, targets, small, match_instances=True)
+    for metric in vector_metrics(matched=True):
+        value = float(metric.value(metric.statistics(list(predictions), list(targets)).sum(0)))
+        assert value == pytest.approx(scores[metric.name], abs=1e-12)
+        assert "match_instances:on" in metric.signature
 
 
 REGION = Question("k", "p", slice(0, 3), ("left", "right", "unspecified"), "multi_choice", 3, "signs")
