@@ -33,7 +33,8 @@ test: $(VENV)/.test ## Run the tests, the type checker, the linter and the impor
 	@echo "==> import contracts"
 	@$(BIN)/lint-imports
 	@echo "==> pytest"
-	@$(BIN)/pytest -q
+	@# A process a core, each with one thread: the suite is many small models and command lines.
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist loadfile
 
 clean: ## Remove the virtual environment and what the demo wrote
 	rm -rf $(VENV) $(OUT)

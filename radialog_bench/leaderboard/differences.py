@@ -14,7 +14,9 @@ _NAMES = {
     "labeler:chexbert": "read by CheXbert",
     "uncertain:negative": "with uncertain findings as absent",
     "protocol:radialog": "in RaDialog's protocol",
-    "distilroberta": "with distilroberta-base",
+    "bertscore|distilroberta-base@": "by distilroberta-base",
+    "baseline:distilroberta-base@": "rescaled with its baseline",
+    "no-idf": "without idf weights",
     "rows:classes+averages": "the official mean over classes and averages",
 }
 
@@ -27,12 +29,12 @@ def withheld(label: str, measure: Measure, metric: MetricResult) -> str | None:
         measure: What the column needs.
         metric: What the run measured.
     """
+    if metric.value is None:
+        return f"{label}: {metric.unavailable or 'undefined'}"
     missing = [part for part in measure.needs if part not in metric.signature]
     if missing:
         wanted = " and ".join(_NAMES.get(part, part) for part in missing)
         return f"{label} withheld: the table's is {wanted}, the run's is {metric.signature}"
-    if metric.value is None:
-        return f"{label}: {metric.unavailable or 'undefined'}"
     return None
 
 

@@ -135,14 +135,12 @@ def test_a_model_that_hangs_ends_the_run_and_resumes(tmp_path: Path) -> None:
         str(tmp_path / "r"),
     ]
     options = ["-e", "report_generation", "--limit", "4", "--bootstrap", "0", "--timeout", "1"]
-    start = time.monotonic()
-    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=60)
-    assert time.monotonic() - start < 50
+    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1, done.stderr
     assert "gave no answer within 1 s" in done.stderr.splitlines()[-1]
     kinds = [record.get("error", {}).get("kind") for record in logged(tmp_path)]
     assert kinds == [None, "timeout", "timeout", "timeout"]
-    again = subprocess.run([*command, *options], capture_output=True, text=True, timeout=60)
+    again = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120)
     assert again.returncode == 1
     assert [r.get("error", {}).get("kind") for r in logged(tmp_path)][4:] == [None, "timeout", "timeout"]
 
@@ -162,8 +160,8 @@ def test_a_none_is_no_sign_of_life() -> None:
 
     got: list[int | None] = []
     with pytest.raises(AdapterHungError):
-        got.extend(iter(watched(nothing_comes, 0.3)))
-    items = watched(nothing_comes, 0.3)
+        got.extend(iter(watched(nothing_comes, 1.0)))
+    items = watched(nothing_comes, 1.0)
     assert next(items) == 1
     assert next(items) is None
 
@@ -187,10 +185,10 @@ def test_a_watched_adapter_that_is_slow_but_alive_is_left_alone() -> None:
 
         def generate(self, requests: list[Any]) -> Any:
             for r in requests:
-                time.sleep(0.1)
+                time.sleep(0.4)
                 yield Response(r.id, "ok")
 
-    got = answers(Slow(), [request(str(n)) for n in range(5)], timeout=0.4)  # type: ignore[arg-type]
-    assert [got[str(n)].text for n in range(5)] == ["ok"] * 5
+    got = answers(Slow(), [request(str(n)) for n in range(4)], timeout=1.2)  # type: ignore[arg-type]
+    assert [got[str(n)].text for n in range(4)] == ["ok"] * 4
     with pytest.raises(AdapterHungError, match="within 0.05 s"):
         answers(Slow(), [request("a")], timeout=0.05)  # type: ignore[arg-type]

@@ -71,7 +71,7 @@ def test_one_program_answers_all_batches(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("word", "kind", "message"),
     [
-        ("hang", "timeout", "no answer within 0.7 s"),
+        ("hang", "timeout", "no answer within 2 s"),
         ("crash", "adapter", "code 3; its last words: loading weights | no memory"),
     ],
 )
@@ -79,7 +79,7 @@ def test_a_program_that_is_lost_is_replaced_and_only_its_request_fails(
     tmp_path: Path, word: str, kind: str, message: str
 ) -> None:
     adapter = load_adapter(program(tmp_path, LINES), {"timeout": 600})
-    assert adapter.limit_silence(0.7)
+    assert adapter.limit_silence(2.0)
     got = answers(adapter, [request("a", "one"), request("b", word), request("c", "three"), request("d", "four")])
     adapter.close()
     assert [got[name].text for name in "acd"] == ["ONE", "THREE", "FOUR"]
@@ -97,7 +97,7 @@ def test_a_program_that_never_answers_ends_the_run(tmp_path: Path) -> None:
 def test_what_a_killed_program_started_is_killed_too(tmp_path: Path) -> None:
     child = tmp_path / "child"
     source = f"import subprocess, time\np = subprocess.Popen(['sleep', '600'])\nopen({str(child)!r}, 'w').write(str(p.pid))\ntime.sleep(600)"
-    adapter = load_adapter(program(tmp_path, source), {"timeout": 1.5})
+    adapter = load_adapter(program(tmp_path, source), {"timeout": 3})
     assert answers(adapter, [request("a")])["a"].error is not None
     for _ in range(50):
         if not Path(f"/proc/{child.read_text()}").exists() or _state(int(child.read_text())) == "Z":

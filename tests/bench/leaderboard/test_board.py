@@ -99,6 +99,20 @@ def test_what_differs_in_protocol_is_said(entry: Make) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("signature", "stands"),
+    [
+        ("bertscore|distilroberta-base@12ab|layer:5|baseline:distilroberta-base@34cd|no-idf|transformers:5|v1", True),
+        ("bertscore|distilroberta-base@12ab|layer:5|baseline:none|no-idf|transformers:5|v1", False),
+        ("bertscore|roberta-large@12ab|layer:17|baseline:roberta-large@34cd|no-idf|transformers:5|v1", False),
+    ],
+)
+def test_a_bertscore_needs_the_papers_encoder_and_its_baseline(entry: Make, signature: str, stands: bool) -> None:
+    scored = entry().evaluations["report_generation"].metrics["bleu4"].model_dump() | {"signature": signature}
+    found = row(build_board([entry(metrics={"bertscore": scored})]), "table-1")
+    assert values(found)[2] == (0.101 if stands else None)
+
+
 def test_null_metrics_say_why(entry: Make) -> None:
     null = {"value": None, "ci95": None, "n": 500, "n_error": 0, "higher_is_better": True, "unavailable": "no Java"}
     signature = "meteor|protocol:radialog|v1"
