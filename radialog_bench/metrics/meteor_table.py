@@ -40,7 +40,7 @@ def write_table(source: Path, words: Iterable[str], target: Path) -> int:
     known = {word.encode(errors="replace") for word in words}
     heads, tails = _bucket_set(word[:_WIDTH] for word in known), _bucket_set(word[: -_WIDTH - 1 : -1] for word in known)
     written = 0
-    with gzip.open(source) as table, gzip.open(target, "wb", compresslevel=1) as kept:
+    with gzip.open(source) as table, gzip.open(target, "wb", compresslevel=0) as kept:
         for block in _blocks(table):
             entries = _usable(block, known, heads, tails)
             kept.write(b"".join(entries))

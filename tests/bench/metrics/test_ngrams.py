@@ -12,6 +12,7 @@ from nltk.tokenize.punkt import PunktSentenceTokenizer
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
 from radialog_bench.metrics import ngrams, tokens
+from radialog_bench.metrics.base import MetricError
 from radialog_bench.metrics.lcs import lcs_length, lcs_lengths
 from radialog_bench.metrics.ngrams import Vocabulary, ngram_matches
 from radialog_bench.metrics.protocols import dotted_words, protocol_metrics, sentence_bleu2
@@ -77,7 +78,36 @@ pieces = st.sampled_from(
         ],
     ]
 )
-random_texts = st.lists(pieces, max_size=12).map("".join) | st.lists(pieces, max_size=12).map(" ".join)
+plain_pieces = st.sampled_from(
+    [
+        "No",
+        "edema",
+        "Dr",
+        "U",
+        "S",
+        "a",
+        "m",
+        "e",
+        "g",
+        "vs",
+        "1",
+        "25",
+        "mm",
+        "Heart",
+        "is",
+        "cannot",
+        ".",
+        ",",
+        "-",
+        "/",
+        " ",
+    ]
+)
+random_texts = (
+    st.lists(plain_pieces, max_size=14).map("".join)
+    | st.lists(pieces, max_size=12).map("".join)
+    | st.lists(pieces, max_size=12).map(" ".join)
+)
 
 
 def nltk_words(text: str) -> list[str]:
@@ -111,6 +141,15 @@ def test_words_of_all_real_reports_are_nltks(shared_data: Path) -> None:
 def test_long_sentences_are_not_remembered() -> None:
     text = "opacity " * 1000 + "cannot be excluded."
     assert tokens.word_tokenize(text) == nltk_words(text)
+
+
+def test_a_text_that_nltk_gives_up_on_is_an_error_of_the_metric(monkeypatch) -> None:
+    def give_up(text: str) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(tokens._tokenizers()[0], "tokenize", give_up)
+    with pytest.raises(MetricError, match="gave up on a text of 11 characters"):
+        tokens.word_tokenize("!!!!!!!!!!!")
 
 
 def counted(guess: list[str], truth: list[str]) -> list[int]:
