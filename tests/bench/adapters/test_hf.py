@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,15 @@ pytest.importorskip("transformers")
 CONTEXT = 512
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads cost such a model more than they bring; other modules' sums must round as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a LLaVA with a random tower and a random language model of a few thousand weights."""
@@ -26,7 +36,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     tokenizer = train_tokenizer(["The heart is enlarged. The lungs are clear. Describe this X-ray."], 300)
     torch.manual_seed(0)
-    torch.set_num_threads(1)  # threads cost such a model more than they bring
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=32,
