@@ -45,7 +45,7 @@ def radeval_metrics(names: Sequence[str]) -> list[tuple[Metric[str], str | None]
     unknown = [name for name in names if name not in KEYS]
     if unknown:
         mend = f"choose from: {', '.join(KEYS)}"
-        raise UsageError(f"no RadEval metric {unknown[0]!r}", where="--radeval", mend=mend)
+        raise UsageError(f"no RadEval metric {unknown[0]!r}", where="--text-metrics", mend=mend)
     reason = None if importlib.util.find_spec("radeval") else f"the package radeval is not installed. {_MEND}"
     return [(_metric(name, key), reason) for name in dict.fromkeys(names) for key in KEYS[name]]
 
