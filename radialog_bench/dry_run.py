@@ -12,7 +12,8 @@ from radialog_bench.config import RunConfig
 from radialog_bench.data import EvaluationData, load_data
 from radialog_bench.dialog import All, Ask, Dialog, Effect, Label
 from radialog_bench.labelers import Labeler, default_labeler, open_labeler
-from radialog_bench.run import Job, check_folder, model_info, open_model, settled
+from radialog_bench.run import model_info, open_model, settled
+from radialog_bench.run_folder import Job, check_folder
 from radialog_bench.watchdog import closed_in_time
 from radialog_instruct.errors import ExitCode
 from radialog_instruct.findings import make_labels

@@ -13,7 +13,8 @@ from radialog_bench.labelers import default_labeler, open_labeler
 from radialog_bench.metric_kinds import stored_config
 from radialog_bench.pairs import SOURCE as PAIRS
 from radialog_bench.results import RunInfo, Speed
-from radialog_bench.run import Finished, Job, Progress, write_run
+from radialog_bench.run import Finished, Progress, write_run
+from radialog_bench.run_folder import Job
 from radialog_bench.selection import Shard, parse_shard
 from radialog_bench.speed import speed_of
 from radialog_bench.stored import load_info, load_run

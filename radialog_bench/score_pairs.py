@@ -14,7 +14,8 @@ from radialog_bench.evaluations.pairs import NO_IMAGE, Pairs
 from radialog_bench.labelers import default_labeler, open_labeler
 from radialog_bench.pairs import SOURCE, PairFile, read_pairs
 from radialog_bench.results import DataInfo
-from radialog_bench.run import Finished, Job, model_info, write_run
+from radialog_bench.run import Finished, model_info, write_run
+from radialog_bench.run_folder import Job
 from radialog_instruct.files import file_sha256
 
 

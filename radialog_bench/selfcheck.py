@@ -10,7 +10,8 @@ from typing import Any
 from radialog_bench.adapters.registry import load_adapter
 from radialog_bench.config import RunConfig
 from radialog_bench.results import MetricResult
-from radialog_bench.run import RESULTS, Finished, run_benchmark
+from radialog_bench.run import Finished, run_benchmark
+from radialog_bench.run_folder import RESULTS
 from radialog_bench.testing import ConformanceReport, check_adapter, demand, outcome
 
 _TOLERANCE = 1e-6

@@ -183,6 +183,18 @@ class Evaluation(ABC):
         )
 
 
+class ReportDialog(Evaluation):
+    """Base of the evaluations that begin with the model's own report of each frontal image with reference findings."""
+
+    def samples(self, studies: Iterable[Study]) -> Iterator[EvalSample | LeftOut]:
+        """Yield one sample a frontal image."""
+        return frontal_samples(self.name, studies)
+
+    def request(self, sample: EvalSample) -> Request:
+        """Ask for the report."""
+        return self.report_request(sample)
+
+
 def frontal_samples(name: str, studies: Iterable[Study]) -> Iterator[EvalSample | LeftOut]:
     """Yield one sample a frontal image of the studies with a findings section; the reference is that section."""
     for study in studies:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
-from radialog_bench.chat import Message, Request
+from radialog_bench.chat import Message
 from radialog_bench.dialog import All, Ask, AskFailed, Dialog, Label
-from radialog_bench.evaluations.base import Conversation, EvalSample, Evaluation, LeftOut, frontal_samples
+from radialog_bench.evaluations.base import Conversation, EvalSample, ReportDialog
 from radialog_bench.evaluations.texts import score_findings, score_texts
 from radialog_bench.metrics.clinical import change_in_macro_f1
 from radialog_bench.sheet import Sheet
 from radialog_instruct.prompts import CONSTANTS, default_prompts
-from radialog_instruct.records import Study
 from radialog_instruct.tasks.drafts import ReportErrors, report_errors
 from radialog_instruct.tasks.explanation import join_names
 
@@ -19,7 +18,7 @@ DRAFT, CORRECTED = "draft", "corrected"
 UNCHANGED = "draft without an error, kept as it is"
 
 
-class Correction(Evaluation):
+class Correction(ReportDialog):
     """Correct one's own report for each frontal image of the studies with a findings section.
 
     Dialog: the report prompt; the labeler reads the report and the reference; one request names the classes that are
@@ -33,14 +32,6 @@ class Correction(Evaluation):
     version = 1
     headline = "delta_ce_macro_f1"
     needs_labeler = True
-
-    def samples(self, studies: Iterable[Study]) -> Iterator[EvalSample | LeftOut]:
-        """Yield one sample a frontal image."""
-        return frontal_samples(self.name, studies)
-
-    def request(self, sample: EvalSample) -> Request:
-        """Ask for the report that is corrected afterwards."""
-        return self.report_request(sample)
 
     def dialog(self, sample: EvalSample) -> Dialog[Conversation]:
         """Ask for a report, label it, and ask for its correction where it has errors."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from radialog_bench.chat import Failure, Message, Request, Response
 from radialog_bench.dialog import All, Ask, AskFailed, Dialog
@@ -11,10 +11,8 @@ from radialog_bench.evaluations.base import (
     REPORT,
     Conversation,
     EvalSample,
-    Evaluation,
-    LeftOut,
     Options,
-    frontal_samples,
+    ReportDialog,
 )
 from radialog_bench.evaluations.texts import label_texts
 from radialog_bench.labelers import LabelMany
@@ -32,7 +30,6 @@ from radialog_instruct.findings import (
     positives,
 )
 from radialog_instruct.prompts import CONSTANTS, default_prompts
-from radialog_instruct.records import Study
 
 COMPLETE = "complete"
 ASKED = tuple(name for name in FINDINGS if name != NO_FINDING)
@@ -42,7 +39,7 @@ PARSERS: dict[str, Callable[[str], str]] = {"lower-cased": str.lower, "released-
 """What is done to a list of findings before class names are looked for in it."""
 
 
-class FindingsQA(Evaluation):
+class FindingsQA(ReportDialog):
     """Answer questions about one's own report for each frontal image of the studies with a findings section.
 
     Dialog: the report prompt; then, each with the report as its only history, 13 binary questions and one for the
@@ -69,14 +66,6 @@ class FindingsQA(Evaluation):
         if self.options.findings_parser not in PARSERS:
             mend = f"choose from: {', '.join(PARSERS)}"
             raise UsageError(f"no parser {self.options.findings_parser!r}", where="--findings-parser", mend=mend)
-
-    def samples(self, studies: Iterable[Study]) -> Iterator[EvalSample | LeftOut]:
-        """Yield one sample a frontal image."""
-        return frontal_samples(self.name, studies)
-
-    def request(self, sample: EvalSample) -> Request:
-        """Ask for the report that the questions are about."""
-        return self.report_request(sample)
 
     def dialog(self, sample: EvalSample) -> Dialog[Conversation]:
         """Ask for a report, then all questions about it at once."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
-from radialog_bench.chat import Request
-from radialog_bench.evaluations.base import REPORT, Conversation, EvalSample, Evaluation, LeftOut, frontal_samples
+from radialog_bench.evaluations.base import REPORT, Conversation, EvalSample, ReportDialog
 from radialog_bench.evaluations.texts import score_findings, score_texts
 from radialog_bench.sheet import Sheet
-from radialog_instruct.records import Study
 
 
-class ReportGeneration(Evaluation):
+class ReportGeneration(ReportDialog):
     """Write the findings section for each frontal image of the studies that have one.
 
     Dialog: the published report prompt without its findings text, which an adapter may add. Greedy, 300 new tokens.
@@ -22,14 +20,6 @@ class ReportGeneration(Evaluation):
     name = REPORT
     version = 1
     headline = "ce_macro_f1"
-
-    def samples(self, studies: Iterable[Study]) -> Iterator[EvalSample | LeftOut]:
-        """Yield one sample a frontal image."""
-        return frontal_samples(self.name, studies)
-
-    def request(self, sample: EvalSample) -> Request:
-        """Ask for the report."""
-        return self.report_request(sample)
 
     def score(self, samples: Sequence[EvalSample], conversations: Sequence[Conversation], sheet: Sheet) -> None:
         """Score texts, and the findings the labeler reads in them."""
