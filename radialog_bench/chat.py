@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from radialog_instruct.files import file_sha256
-from radialog_instruct.records import Role, View
+from radialog_instruct.records import Role
 
 FailureKind = Literal["adapter", "contract", "timeout", "image", "missing", "context"]
 """Why a request has no answer: the adapter raised, broke its contract or hung, the image could not be read, a
@@ -33,13 +33,10 @@ class ImageRef:
     Attributes:
         image_id: The source's name of the image.
         path: Where the file lies.
-        view: Its projection, or None where the source does not say. An adapter must not read it to answer the view
-            evaluation; it is there for prompts that state the projection.
     """
 
     image_id: str
     path: Path
-    view: View | None = None
 
     @property
     def sha256(self) -> str:

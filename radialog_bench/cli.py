@@ -41,6 +41,9 @@ Data = Annotated[
     typer.Option(help="demo (the default), mimic-cxr, iu-xray, rad-restruct, or parquet: a built dataset."),
 ]
 Root = Annotated[Path | None, typer.Option(help="Folder of the data.")]
+Reports = Annotated[Path | None, typer.Option(help="MIMIC-CXR's reports, a zip file or a folder.")]
+RadRestruct = Annotated[Path | None, typer.Option(help="Rad-ReStruct's folder, with iu-xray.")]
+ImageRoot = Annotated[Path | None, typer.Option(help="Images of --data parquet.")]
 Split = Annotated[str, typer.Option(help="train, validation, test or all.")]
 Evaluations = Annotated[str | None, typer.Option("--evaluations", "-e", help="Comma list; all by default.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first samples of each evaluation.")]
@@ -63,9 +66,9 @@ def run(
     evaluations: Evaluations = None,
     data: Data = None,
     root: Root = None,
-    reports: Annotated[Path | None, typer.Option(help="MIMIC-CXR's reports, a zip file or a folder.")] = None,
-    rad_restruct: Annotated[Path | None, typer.Option(help="Rad-ReStruct's folder, with iu-xray.")] = None,
-    image_root: Annotated[Path | None, typer.Option(help="Images of --data parquet.")] = None,
+    reports: Reports = None,
+    rad_restruct: RadRestruct = None,
+    image_root: ImageRoot = None,
     split: Split = "test",
     limit: Limit = None,
     limit_to_images: Annotated[
@@ -182,6 +185,9 @@ def list_things(
     what: Annotated[str, typer.Argument(help="models, evaluations, metrics or requests.")],
     data: Data = None,
     root: Root = None,
+    reports: Reports = None,
+    rad_restruct: RadRestruct = None,
+    image_root: ImageRoot = None,
     split: Split = "test",
     evaluations: Evaluations = None,
     limit: Limit = None,
@@ -192,7 +198,15 @@ def list_things(
     if what == "requests":
         names = chosen_evaluations(evaluations)
         config = run_config(
-            model="constant", evaluations=names, data=data or "demo", root=root, split=split, limit=limit
+            model="constant",
+            evaluations=names,
+            data=data or "demo",
+            root=root,
+            reports=reports,
+            rad_restruct=rad_restruct,
+            image_root=image_root,
+            split=split,
+            limit=limit,
         )
         lines = request_lines(config)
     else:

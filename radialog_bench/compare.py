@@ -116,7 +116,7 @@ def _evaluations(a: StoredRun, b: StoredRun, settings: CompareSettings) -> list[
 def _known(flag: str, wanted: Sequence[str] | None, known: Sequence[str]) -> None:
     for name in wanted or ():
         if name not in known:
-            close = get_close_matches(name, known, n=1) or list(dict.fromkeys(known))
+            close = get_close_matches(name, known, n=1) or list(dict.fromkeys(known))[:3]
             raise UsageError(f"{name!r} is not in both runs", where=flag, mend=f"did you mean {' or '.join(close)}?")
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from radialog_bench.evaluations import EVALUATION_NAMES, Options
 from radialog_bench.evaluations.base import TokenLimits
 from radialog_bench.metrics.bertscore import BertScoreSettings
-from radialog_bench.metrics.texts import BERTSCORE, DEFAULT_PROTOCOLS, METEOR, TextSettings
+from radialog_bench.metrics.protocols import PROTOCOLS
+from radialog_bench.metrics.texts import BERTSCORE, DEFAULT_PROTOCOLS, METEOR, RADEVAL, TextSettings
 
 OnError = Literal["zero", "skip", "fail"]
 """What a failed sample counts as: the worst answer, nothing, or the end of the run."""
@@ -93,6 +95,17 @@ class RunConfig(BaseModel):
     """Seconds the model may be silent; None waits for ever."""
     include_text: bool = False
     """Let the report page show texts of credentialed sources."""
+
+    @field_validator("protocols", "text_metrics")
+    @classmethod
+    def _are_known(cls, names: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
+        """Refuse an unknown name before a model is asked."""
+        known = tuple(PROTOCOLS) if info.field_name == "protocols" else (METEOR, BERTSCORE)
+        for name in names or ():
+            if name not in known and not (info.field_name == "text_metrics" and name.startswith(RADEVAL)):
+                more = f", {RADEVAL}NAME" if info.field_name == "text_metrics" else ""
+                raise PydanticCustomError("unknown", f"there is no {name!r}; choose from: {', '.join(known)}{more}")
+        return names
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that change what is asked or how it is scored."""

@@ -12,6 +12,7 @@ from radialog_bench.adapters.base import Adapter, BenchContext, image_key
 from radialog_bench.chat import Request
 from radialog_bench.config import RunConfig
 from radialog_bench.evaluations import EVALUATIONS, EvalSample, Evaluation, LeftOut
+from radialog_bench.evaluations.rad_restruct import RadReStruct
 from radialog_bench.labelers import LabelMany
 from radialog_bench.parquet_source import ParquetReader
 from radialog_bench.results import DataInfo
@@ -26,6 +27,7 @@ from radialog_instruct.sources.rad_restruct import RadReStructReader
 
 PARQUET = "parquet"
 """``--data`` for a built dataset."""
+NO_RAD_RESTRUCT = "rad_restruct has no sample here: give iu-xray's structured reports with --rad-restruct DIR."
 BANNER = (
     "The embedded demonstration collection is a few dozen open X-rays with synthetic reports, not a radiologist's; "
     "scores on it show that the software works and say nothing about a model's quality."
@@ -76,23 +78,29 @@ def load_data(config: RunConfig, adapter: Adapter) -> RunData:
         raise DataError(
             f"no study in the split {config.split!r}", where=str(reader.root), mend="choose another --split"
         )
-    limits = config.limit_to_images or adapter.limits_to_images
-    images = _Images(limits, checked=limits or adapter.needs_images)
+    limits = config.image and (config.limit_to_images or adapter.limits_to_images)
+    needed = adapter.needs_images and config.image
+    images = _Images(limits, checked=limits or needed)
     shard = parse_shard(config.shard) if config.shard is not None else None
     selection = Selection(config.sample_ids, shard, limited=config.limit is not None)
     parts = tuple(_part(kind, studies, config, images, selection) for kind in chosen)
     selection.check_names()
     if config.sample_ids is not None:
         parts = tuple(part for part in parts if part.samples)
-    if adapter.needs_images and not limits:
+    if needed and not limits:
         _require_images(parts, images.faults)
+    notices: tuple[str, ...] = ()
+    if reader.name == "demo" and (config.root is None or config.data == PARQUET):
+        notices += (BANNER,)
+    if config.data == "iu-xray" and config.rad_restruct is None and RadReStruct.name in config.evaluations:
+        notices += (NO_RAD_RESTRUCT,)
     info = DataInfo(
         source=reader.name,
         split=config.split,
         terms=reader.terms,
         manifest_sha256=manifest_sha256(parts),
         n_studies=len({sample.study.study_id for part in parts for sample in part.samples}),
-        notices=(BANNER,) if reader.name == "demo" and (config.root is None or config.data == PARQUET) else (),
+        notices=notices,
     )
     return RunData(reader, info, parts)
 

@@ -13,7 +13,7 @@ from radialog_bench.data import EvaluationData, load_data
 from radialog_bench.dialog import All, Ask, Dialog, Effect, Label
 from radialog_bench.labelers import Labeler, default_labeler, open_labeler
 from radialog_bench.run import model_info, open_model, settled
-from radialog_bench.run_folder import Job, check_folder
+from radialog_bench.run_folder import Job, check_folder, check_writable
 from radialog_bench.watchdog import closed_in_time
 from radialog_instruct.errors import ExitCode
 from radialog_instruct.findings import make_labels
@@ -89,6 +89,8 @@ def plan_run(config: RunConfig, output: Path | None) -> Plan:
         labeler = open_labeler(config.labeler or default_labeler(data.info.source), config.chexbert, config.vocabulary)
         job = Job(config, adapter, model_info(adapter, config), data, labeler)
         earlier = check_folder(output, job) if output is not None and output.exists() else None
+        if output is not None and not output.exists():
+            check_writable(output)
         asked: set[str] = set()
         return Plan(
             model=adapter.name,

@@ -71,7 +71,8 @@ def _open_chexbert(checkpoint: Path | None, vocabulary: Path | None) -> Labeler:
     except RadialogError as error:
         if checkpoint is not None:
             raise
-        reason = f"the chexbert labeler is not available ({error}); --labeler rules scores with the embedded rules"
+        mend = "give --chexbert and --vocabulary, or score with the embedded rules by --labeler rules"
+        reason = f"the chexbert labeler is not available ({error.what}); {mend}"
         return Labeler("chexbert", "chexbert", None, reason)
 
     def label_many(texts: Sequence[str]) -> list[Labels]:

@@ -49,13 +49,17 @@ def metric_lines() -> Iterator[str]:
 
 
 def request_lines(config: RunConfig) -> Iterator[str]:
-    """Yield the requests of a run as JSON: id, evaluation, study, image and messages."""
+    """Yield the first request of each dialog of a run as JSON: id, sample, evaluation, study, image and messages.
+
+    What is asked further depends on the answers.
+    """
     for part in load_data(config, Constant()).parts:
         for sample in part.samples:
             request = part.evaluation.request(sample)
             yield json.dumps(
                 {
                     "id": request.id,
+                    "sample_id": sample.id,
                     "evaluation": part.evaluation.name,
                     "study_id": sample.study.study_id,
                     "image_id": sample.image.image_id,

@@ -85,7 +85,7 @@ def read_pairs(path: Path) -> PairFile:
         DataError: If the file cannot be read or holds nothing, or a line is damaged, incomplete or repeats an id.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read the pairs ({error})", where=str(path), mend="give a JSON lines file") from error
     pairs: dict[str, TextPair] = {}
@@ -115,14 +115,22 @@ def _record(line: str, where: str) -> dict[str, Any]:
     return record
 
 
+def _encodable(text: str, key: str, where: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{key} is not valid Unicode ({error.reason})", where=where, mend=FORM) from error
+    return text
+
+
 def _pair(record: dict[str, Any], where: str) -> TextPair:
     def text(key: str, default: str | None = None) -> str:
         value = record.get(key)
-        value = default if value is None else str(value) if isinstance(value, int) and key != "reference" else value
+        value = default if value is None else str(value) if type(value) is int and key != "reference" else value
         if not isinstance(value, str) or not value.strip():
             what = "is missing" if record.get(key) is None else f"is {record[key]!r}"
             raise DataError(f"{key} {what}; a text is needed", where=where, mend=FORM)
-        return value
+        return _encodable(value, key, where)
 
     prediction = record.get("prediction")
     if "prediction" not in record or not isinstance(prediction, str | None):

@@ -131,7 +131,7 @@ def _shards(runs: Mapping[Path, RunInfo]) -> dict[Path, Shard]:
 
 
 def _differences(first: RunInfo, other: RunInfo) -> list[str]:
-    found = [] if first.model == other.model else ["model"]
+    found = [] if first.model.fingerprint == other.model.fingerprint else ["model"]
     found += [
         name
         for name in ("source", "split", "terms", "notices")
@@ -139,7 +139,7 @@ def _differences(first: RunInfo, other: RunInfo) -> list[str]:
     ]
     one, two = parse_shard(first.config["shard"]), parse_shard(other.config["shard"])
     found += [] if one.count == two.count else ["number of shards"]
-    keys = sorted((first.config.keys() | other.config.keys()) - {"shard"})
+    keys = sorted((first.config.keys() | other.config.keys()) - {"shard", "model", "model_args"})
     return found + [key.replace("_", "-") for key in keys if first.config.get(key) != other.config.get(key)]
 
 

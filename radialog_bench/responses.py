@@ -171,4 +171,6 @@ class ResponseLog:
 def _parse(line: bytes) -> tuple[str, Response]:
     record = json.loads(line)
     error = Failure(record["error"]["kind"], record["error"]["message"]) if "error" in record else None
+    if (record["text"] is None) == (error is None) or not isinstance(record["text"], str | None):
+        raise ValueError("neither a text nor an error")
     return record["key"], Response(record["id"], record["text"], error, record.get("usage", {}))

@@ -17,6 +17,7 @@ from radialog_bench.data import EvaluationData, RunData, bench_context, load_dat
 from radialog_bench.dialog import AskFailed
 from radialog_bench.evaluations import Conversation
 from radialog_bench.labelers import Labeler, default_labeler, open_labeler
+from radialog_bench.privacy import without_secrets
 from radialog_bench.responses import Index, ResponseLog
 from radialog_bench.results import EvaluationResult, ModelInfo, RunInfo, RunResults, Speed
 from radialog_bench.run_folder import (
@@ -232,7 +233,7 @@ def model_info(adapter: Adapter, config: RunConfig) -> ModelInfo:
     return ModelInfo(
         name=adapter.name,
         fingerprint=sha256(identity.encode()).hexdigest(),
-        args=config.model_args,
+        args=without_secrets(config.model_args),
         notices=tuple(adapter.notices),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from radialog_bench.config import RunConfig
 from radialog_bench.data import RunData
 from radialog_bench.environment import git_state, machine, versions
 from radialog_bench.labelers import Labeler
+from radialog_bench.privacy import without_secrets
 from radialog_bench.results import ModelInfo, RunInfo, SampleRecord
 from radialog_bench.scoring import ScoredPart
 from radialog_instruct.errors import DataError, UsageError
@@ -73,6 +75,17 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def check_writable(folder: Path) -> None:
+    """Check that a folder that is not there yet could be made, without making it.
+
+    Raises:
+        UsageError: If not.
+    """
+    above = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot write in {above}", where=str(folder), mend="choose another --output-dir")
+
+
 def check_folder(folder: Path, job: Job) -> RunInfo | None:
     """Check that an existing folder is new or belongs to this very run.
 
@@ -113,8 +126,8 @@ def claim_folder(folder: Path, job: Job, command: Sequence[str]) -> RunInfo:
     if earlier is not None:
         return earlier
     info = RunInfo(
-        command=tuple(command),
-        config=job.config.identity(),
+        command=without_secrets(tuple(command)),
+        config=without_secrets(job.config.identity()),
         model=job.model,
         data=job.data.info,
         labeler=job.labeler.signature,

@@ -74,6 +74,8 @@ class Sheet:
         *,
         shown: bool = False,
         best: Sequence[Item] | None = None,
+        ceiling: bool = True,
+        n_error: int | None = None,
     ) -> None:
         """Score a metric.
 
@@ -84,6 +86,8 @@ class Sheet:
             shown: Whether each sample shows its own score.
             best: What the references themselves would be read as, where this is not the references; it gives the
                 ceiling.
+            ceiling: Whether what the references would score is a ceiling at all; it is none for a change.
+            n_error: Samples whose answer to this metric failed; None takes all samples that failed somewhere.
         """
         settings = self.settings
         try:
@@ -93,13 +97,15 @@ class Sheet:
                 references,
                 self.clusters,
                 best=best,
-                n_error=settings.n_error,
+                n_error=settings.n_error if n_error is None else n_error,
                 resamples=settings.resamples,
                 seed=settings.seed,
             )
         except MetricError as error:
             self.unavailable([metric], str(error))
             return
+        if not ceiling:
+            result = result.model_copy(update={"ceiling": None})
         self.metrics[metric.name], self.kinds[metric.name] = result, metric
         self.statistics[metric.name] = statistics
         if shown:

@@ -19,7 +19,7 @@ from radialog_instruct.tasks.view_classification import VIEW_ANSWERS
 
 
 class Constant(Adapter):
-    """Gives every image the same answer: one normal report, the most frequent view, no to every question."""
+    """Gives every image the same answer: one normal report, PA, and no to every question."""
 
     name = "constant"
     needs_images = False

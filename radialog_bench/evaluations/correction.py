@@ -24,8 +24,8 @@ class Correction(ReportDialog):
     Dialog: the report prompt; the labeler reads the report and the reference; one request names the classes that are
     missing and those that are wrong, No Finding excluded. A report without an error is kept as it is.
     Reference: the findings section.
-    Metrics: the text metrics and CE of the first and of the corrected report, and the change of CE. Source: the paper,
-    section 4.
+    Metrics: the text metrics and CE of the first and of the corrected report, and the change of CE, where a failed
+    correction changes nothing. Source: the paper, section 4.
     """
 
     name = "correction"
@@ -56,17 +56,21 @@ class Correction(ReportDialog):
         references = [sample.reference for sample in samples]
         drafts = [conversation.parts.get(DRAFT) or "" for conversation in conversations]
         corrected = [conversation.parts.get(CORRECTED) or "" for conversation in conversations]
-        score_texts(sheet, drafts, references, "initial_")
-        before = score_findings(sheet, drafts, references, "initial_")
+        no_draft = sum(DRAFT not in conversation.parts for conversation in conversations)
+        score_texts(sheet, drafts, references, "initial_", n_error=no_draft)
+        before = score_findings(sheet, drafts, references, "initial_", n_error=no_draft)
         score_texts(sheet, corrected, references, "corrected_")
         after = score_findings(sheet, corrected, references, "corrected_")
         change = change_in_macro_f1(sheet.settings.labeler.signature)
         if before is None or after is None:
             sheet.unavailable([change], sheet.settings.labeler.reason)
             return
+        # A correction that failed has changed nothing: an empty report would seem better than one with wrong findings.
+        failed = [conversation.parts.get(CORRECTED) is None for conversation in conversations]
+        final = [said if lost else now for said, now, lost in zip(before[0], after[0], failed, strict=True)]
         truths = [(truth, truth) for truth in after[1]]
-        sheet.add(change, list(zip(before[0], after[0], strict=True)), truths)
-        kept = sum(not report_errors(said, true) for said, true in zip(*before, strict=True))
+        sheet.add(change, list(zip(before[0], final, strict=True)), truths, ceiling=False)
+        kept = sum(len(conversation.turns) == 2 and not conversation.failures for conversation in conversations)
         sheet.counts.update({UNCHANGED: kept} if kept else {})
 
 

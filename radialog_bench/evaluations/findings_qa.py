@@ -146,9 +146,12 @@ def says_yes(text: str | None) -> bool:
 
 
 def _binary_labels(conversation: Conversation) -> Labels:
-    if not conversation.parts:
-        return make_labels({})  # the whole sample failed: the empty label set, not "no finding at all"
-    return _derived({name: says_yes(conversation.parts.get(name)) for name in ASKED})
+    answers = {name: conversation.parts.get(name) for name in ASKED}
+    said = {name: says_yes(answer) for name, answer in answers.items()}
+    if any(answer is None for answer in answers.values()):
+        # A failed question is no "no": nobody has said that there is no finding at all.
+        return make_labels({name: POSITIVE for name, yes in said.items() if yes})
+    return _derived(said)
 
 
 def _derived(said: dict[str, bool]) -> Labels:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -176,7 +176,8 @@ class RadReStruct(Evaluation):
             constant = "structured_several"
         wording = load_wordings(_folder(sample))[question.key]
         text = prompts.render(CONSTANTS, constant, question=wording, options=", ".join(question.options))
-        return self.question(sample, TASK, f"level{question.level}", text, history, question.key)
+        asked = self.question(sample, TASK, f"level{question.level}", text, history, question.key)
+        return replace(asked, choices=question.options)
 
 
 def _read(layout: Layout, conversation: Conversation, sheet: Sheet) -> dict[str, tuple[str, ...]]:

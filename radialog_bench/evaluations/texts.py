@@ -14,7 +14,9 @@ SHOWN = ("bleu4", "rouge_l", "meteor", "bertscore", "ce_samples_f1")
 """Metrics that mean something for one sample."""
 
 
-def score_texts(sheet: Sheet, answers: Sequence[str], references: Sequence[str], prefix: str = "") -> None:
+def score_texts(
+    sheet: Sheet, answers: Sequence[str], references: Sequence[str], prefix: str = "", n_error: int | None = None
+) -> None:
     """Score texts by their words.
 
     Args:
@@ -22,17 +24,18 @@ def score_texts(sheet: Sheet, answers: Sequence[str], references: Sequence[str],
         answers: One text a sample; a failed one is empty.
         references: One text a sample.
         prefix: Stands before the metrics' names.
+        n_error: Samples whose text failed; None takes all samples that failed somewhere.
     """
     ready, missing = open_text_metrics(sheet.settings.texts)
     for metric in ready:
         named = replace(metric, name=prefix + metric.name)
-        sheet.add(named, answers, references, shown=metric.name in SHOWN)
+        sheet.add(named, answers, references, shown=metric.name in SHOWN, n_error=n_error)
     for metric, reason in missing:
         sheet.unavailable([replace(metric, name=prefix + metric.name)], reason)
 
 
 def score_findings(
-    sheet: Sheet, answers: Sequence[str], references: Sequence[str], prefix: str = ""
+    sheet: Sheet, answers: Sequence[str], references: Sequence[str], prefix: str = "", n_error: int | None = None
 ) -> tuple[list[Labels], list[Labels]] | None:
     """Score the findings that the run's labeler reads in texts; without a labeler the metrics are null.
 
@@ -41,6 +44,7 @@ def score_findings(
         answers: One text a sample.
         references: One text a sample.
         prefix: Stands before the metrics' names.
+        n_error: Samples whose text failed; None takes all samples that failed somewhere.
 
     Returns:
         Labels of the answers and of the references, or None without a labeler.
@@ -52,7 +56,7 @@ def score_findings(
         return None
     guesses, truths = labeler.label_many(answers), labeler.label_many(references)
     for metric in metrics:
-        sheet.add(metric, guesses, truths, shown=metric.name.removeprefix(prefix) in SHOWN)
+        sheet.add(metric, guesses, truths, shown=metric.name.removeprefix(prefix) in SHOWN, n_error=n_error)
     if guesses:
         sheet.tables[f"{prefix}per_class"] = per_class_table(guesses, truths)
     sheet.parsed, sheet.reference_parsed = label_texts(guesses), label_texts(truths)

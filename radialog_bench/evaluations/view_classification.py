@@ -82,7 +82,7 @@ class ViewClassification(Evaluation):
         for metric in classification_metrics(CLASSES, parser):
             sheet.add(metric, guesses, truths, shown=metric.name == "accuracy")
         pairs = zip(guesses, conversations, strict=True)
-        unknown = sum(guess == UNKNOWN and conversation.answer != "" for guess, conversation in pairs)
+        unknown = sum(guess == UNKNOWN and bool(conversation.turns) for guess, conversation in pairs)
         sheet.counts.update({"answer names no view": unknown} if unknown else {})
         if samples:
             sheet.tables["confusion"] = confusion_table(guesses, truths, CLASSES)

@@ -155,6 +155,8 @@ def _defined(metric: MetricResult) -> MetricResult:
         changes = {"value": None, "ci95": None, "unavailable": metric.unavailable or "undefined on these samples"}
     elif metric.ci95 and not all(map(math.isfinite, metric.ci95)):
         changes = {"ci95": None}
+    if metric.unavailable:
+        changes["unavailable"] = shareable(metric.unavailable)
     if metric.ceiling is not None and not math.isfinite(metric.ceiling):
         changes["ceiling"] = None
     return metric.model_copy(update=changes)

@@ -225,5 +225,6 @@ def _statistics(settings: BertScoreSettings, predictions: Sequence[str], referen
 
 
 def _signature(settings: BertScoreSettings) -> str:
-    name = Path(settings.model).name if is_folder(settings.model) else settings.model
+    path = is_folder(settings.model) or settings.model.startswith(("/", "~", "."))
+    name = Path(settings.model).name if path else settings.model
     return f"bertscore|{name}|not-available"

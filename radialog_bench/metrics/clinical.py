@@ -60,6 +60,7 @@ def _metrics(labeler: str, policy: UncertainPolicy) -> list[Metric[Labels]]:
                     counts,
                     partial(averaged, average=average, classes=classes),
                     per_sample=False,
+                    smooth=average.startswith("macro"),
                 )
             )
     made.append(Metric(f"ce_samples_f1{suffix}", signature("ce_samples_f1"), samples, mean))
@@ -136,7 +137,7 @@ def change_in_macro_f1(labeler: str) -> Metric[LabelPair]:
         return second - first
 
     signature = f"delta_ce_macro_f1|labeler:{labeler}|uncertain:negative|v1"
-    return Metric("delta_ce_macro_f1", signature, statistics, value, per_sample=False)
+    return Metric("delta_ce_macro_f1", signature, statistics, value, per_sample=False, smooth=True)
 
 
 def label_set_metrics(name: str, signature: str) -> tuple[Metric[Labels], ...]:
@@ -153,6 +154,7 @@ def label_set_metrics(name: str, signature: str) -> tuple[Metric[Labels], ...]:
             partial(count_statistics, policy=policy),
             partial(averaged, average="macro", classes=range(N), score=score),
             per_sample=False,
+            smooth=True,
         )
         for policy in POLICIES
         for score in SCORES

@@ -85,7 +85,7 @@ def test_the_view_is_not_given_away_with_the_image() -> None:
     (sample,) = ViewClassification().samples([study("a", View.AP)])
     assert isinstance(sample, EvalSample)
     request = ViewClassification().request(sample)
-    assert request.images[0].view is None
+    assert not hasattr(request.images[0], "view")
     assert request.messages[0].content == "From what view was this image taken?"
 
 
@@ -227,6 +227,32 @@ def test_no_finding_follows_from_thirteen_times_no() -> None:
     assert scored(evaluation, [sample], [conversation]).parsed == ["no finding"]
     failed = scored(evaluation, [sample], [Conversation("")])
     assert failed.parsed == ["no common findings"]
+
+
+def test_a_failed_question_is_no_no() -> None:
+    # Nobody has said that there is nothing: a model that fails all questions must not be credited with No Finding.
+    evaluation = FindingsQA()
+    (sample,) = evaluation.samples([study("a", View.PA, findings="The lungs are clear. No acute abnormality.")])
+    lost = Failure("adapter", "out of memory")
+    conversation = hold(evaluation.dialog(sample), lambda r: "Clear." if r.turn == "report" else lost)  # type: ignore[arg-type]
+    sheet = scored(evaluation, [sample], [conversation])
+    assert sheet.parsed == ["no common findings"]
+    assert sheet.metrics["binary_macro_f1"].value == 0
+
+
+def test_failed_corrections_change_nothing_and_are_no_errors_of_the_first_report() -> None:
+    evaluation = Correction()
+    (sample,) = evaluation.samples([study("a", View.PA, findings="The lungs are clear.")])
+    answers = {"report": "There is a large pneumothorax.", "correction": Failure("timeout", "60 s")}
+    conversation = hold(evaluation.dialog(sample), lambda request: answers[request.turn])  # type: ignore[arg-type, return-value]
+    sheet = Sheet(["p"], ScoringSettings(open_labeler("rules"), n_error=1))
+    evaluation.score([sample], [conversation], sheet)  # type: ignore[list-item]
+    change = sheet.metrics["delta_ce_macro_f1"]
+    assert (change.value, change.ceiling, change.n_error) == (0, None, 1)
+    assert sheet.metrics["initial_bleu1"].n_error == 0
+    assert sheet.metrics["corrected_bleu1"].n_error == 1
+    every = scored(evaluation, [sample], [Conversation("")])
+    assert not every.counts
 
 
 def test_the_oracle_knows_what_the_reference_would_say_to_each_question() -> None:

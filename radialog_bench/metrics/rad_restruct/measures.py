@@ -79,11 +79,6 @@ def level_table(predictions: Floats, targets: Floats, layout: Layout, *, matched
     return Table(title=title, columns=("", *_COLUMNS.values()), rows=tuple(rows))
 
 
-def _title(level: str) -> str:
-    number, _, kind = level.removeprefix("level").partition("_")
-    return f"level {number}" + (f", {kind.replace('_', ' ')}" if kind else "")
-
-
 def _shown(scores: LevelScores) -> list[float | None]:
     values = [float(getattr(scores, name)) for name in _COLUMNS]
     return [None if np.isnan(value) else value for value in values]
