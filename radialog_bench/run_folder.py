@@ -114,7 +114,7 @@ def check_folder(folder: Path, job: Job) -> RunInfo | None:
 
 
 def claim_folder(folder: Path, job: Job, command: Sequence[str]) -> RunInfo:
-    """Write ``run.json``, or check that the folder belongs to this very run.
+    """Write ``run.json``, or check that the folder belongs to this very run and bring it up to date.
 
     Returns:
         What it holds.
@@ -123,6 +123,11 @@ def claim_folder(folder: Path, job: Job, command: Sequence[str]) -> RunInfo:
         RadialogError: As ``check_folder``.
     """
     earlier = check_folder(folder, job)
+    if earlier is not None and job.origin is None:
+        # This sitting scores the whole run, with what is installed now.
+        now = {"labeler": job.labeler.signature, "versions": versions(), "git": git_state()}
+        earlier = earlier.model_copy(update=now)
+        write_json(folder / RUN, earlier.model_dump(mode="json"))
     if earlier is not None:
         return earlier
     info = RunInfo(
