@@ -1,13 +1,17 @@
 """METEOR's table of paraphrases, cut down to what a set of references can use.
 
 The table has 5.3 million pairs of phrases, so most of them are turned down by numpy, many at a time: a phrase is out
-when its first or its last word is no word of the references. What is left is looked at word by word.
+when its first or its last word is no word of the references. What is left is looked up among their runs of words.
 """
 
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +20,10 @@ from numpy.typing import NDArray
 Codes = NDArray[np.uint64]
 Places = NDArray[np.int64]
 
-_BLOCK = 1 << 24
+LONGEST = 7
+"""Words of the longest phrase in the table; of a longer one the first words would have to be a run."""
+_BLOCK = 1 << 23
+_THREADS = 2
 _WIDTH = 8
 """Bytes of a word that are compared at first."""
 _MASKS = np.array([(1 << 8 * size) - 1 for size in range(_WIDTH + 1)], dtype=np.uint64)
@@ -26,26 +33,50 @@ _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 _PAD = b"\n" * _WIDTH
 
 
-def write_table(source: Path, words: Iterable[str], target: Path) -> int:
-    """Write the pairs of phrases of which at least one is made of the given words alone.
+def runs_of(words: Sequence[str]) -> set[bytes]:
+    """Return all runs of up to ``LONGEST`` words, joined by blanks.
+
+    Args:
+        words: A text's words.
+    """
+    coded = [word.encode(errors="replace") for word in words]
+    size = len(coded)
+    return {b" ".join(coded[i:j]) for i in range(size) for j in range(i + 1, min(i + LONGEST, size) + 1)}
+
+
+def write_table(source: Path, runs: AbstractSet[bytes], target: Path) -> int:
+    """Write the pairs of phrases of which at least one stands in the references as a run of words.
 
     Args:
         source: The whole table: a number, a phrase and its paraphrase in three lines each, gzipped.
-        words: The words.
+        runs: The runs of words of the references, as ``runs_of`` gives them.
         target: The file to write.
 
     Returns:
         How many pairs were written.
     """
-    known = {word.encode(errors="replace") for word in words}
-    heads, tails = _bucket_set(word[:_WIDTH] for word in known), _bucket_set(word[: -_WIDTH - 1 : -1] for word in known)
+    words = [run for run in runs if b" " not in run]
+    heads, tails = _bucket_set(word[:_WIDTH] for word in words), _bucket_set(word[: -_WIDTH - 1 : -1] for word in words)
+    usable = partial(_usable, runs=runs, heads=heads, tails=tails)
     written = 0
-    with gzip.open(source) as table, gzip.open(target, "wb", compresslevel=0) as kept:
+    # numpy and zlib let other threads run: one reads on while others look through what was read.
+    with (
+        gzip.open(source) as table,
+        gzip.open(target, "wb", compresslevel=0) as kept,
+        ThreadPoolExecutor(_THREADS) as threads,
+    ):
+        waiting: deque[Future[list[bytes]]] = deque()
         for block in _blocks(table):
-            entries = _usable(block, known, heads, tails)
-            kept.write(b"".join(entries))
-            written += len(entries)
+            waiting.append(threads.submit(usable, block))
+            if len(waiting) > _THREADS:
+                written += _keep(kept, waiting.popleft().result())
+        written += sum(_keep(kept, entries.result()) for entries in waiting)
     return written
+
+
+def _keep(target: gzip.GzipFile, entries: list[bytes]) -> int:
+    target.write(b"".join(entries))
+    return len(entries)
 
 
 def _blocks(table: gzip.GzipFile) -> Iterator[bytes]:
@@ -61,7 +92,7 @@ def _blocks(table: gzip.GzipFile) -> Iterator[bytes]:
             rest = rest[stop:]
 
 
-def _usable(block: bytes, known: set[bytes], heads: NDArray[np.bool_], tails: NDArray[np.bool_]) -> list[bytes]:
+def _usable(block: bytes, runs: AbstractSet[bytes], heads: NDArray[np.bool_], tails: NDArray[np.bool_]) -> list[bytes]:
     data = np.frombuffer(_PAD + block + _PAD, dtype=np.uint8)
     ends = np.flatnonzero(data[_WIDTH:-_WIDTH] == ord("\n")) + _WIDTH
     text = data.tobytes()
@@ -72,7 +103,7 @@ def _usable(block: bytes, known: set[bytes], heads: NDArray[np.bool_], tails: ND
         likely = np.flatnonzero(heads[_buckets(_heads(data, starts))] & tails[_buckets(_tails(data, stops))])
         phrases = [text[i:j] for i, j in zip(starts[likely].tolist(), stops[likely].tolist(), strict=True)]
         for phrase in set(phrases) - verdicts.keys():
-            verdicts[phrase] = known.issuperset(phrase.split())
+            verdicts[phrase] = b" ".join(phrase.split()[:LONGEST]) in runs
         chosen.update(likely[[verdicts[phrase] for phrase in phrases]].tolist())
     first = np.concatenate(([0], ends[2::3] + 1 - _WIDTH)).tolist()
     return [block[first[entry] : first[entry + 1]] for entry in sorted(chosen)]

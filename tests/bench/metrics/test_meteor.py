@@ -144,7 +144,7 @@ def test_the_table_holds_what_references_can_use_on_either_side_and_grows_with_t
     program = fake()
     program.align([("a 1", "big")])
     assert table_of(program) == "0.5\nbig\nlarge\n0.3\nhuge\nbig\n"
-    program.align([("a 1", "small heart")])
+    program.align([("a 1", "a big heart")])
     assert table_of(program).startswith("0.5\nbig\nlarge\n0.4\nbig heart\nlarge heart\n")
     program.close()
 
@@ -155,7 +155,7 @@ def test_the_table_is_read_in_blocks_that_cut_entries(tmp_path: Path, monkeypatc
     with gzip.open(source, "wt") as table:
         table.write("".join(entries))
     monkeypatch.setattr(meteor_table, "_BLOCK", 17)
-    assert write_table(source, {"word0", "word2"}, target) == 33
+    assert write_table(source, {b"word0", b"word2"}, target) == 33
     with gzip.open(target, "rt") as table:
         assert table.read() == "".join(entry for entry in entries if "word1" not in entry)
 
