@@ -69,7 +69,7 @@ class RaDialogProject(Adapter):
         turns = tuple(Turn(message.role, message.content) for message in request.messages)
         return tuple(
             Message(turn["role"], turn["content"])  # type: ignore[arg-type]
-            for turn in layout(turns, findings if shown else None)
+            for turn in layout(turns, findings if shown else None, variant=self._checkpoint.variant)
         )
 
     def generate(self, requests: list[Request]) -> Iterable[Response]:

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoProcessor, LlavaForConditionalGeneration, LlavaProcessor
+from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForConditionalGeneration, LlavaProcessor
 from transformers.utils.logging import disable_progress_bar
 
 from radialog_instruct.assets import demonstration_weights_dir
 from radialog_instruct.errors import ModelError
 from radialog_model import register
-from radialog_model.biovil import BioViLTConfig, BioViLTModel
+from radialog_model.biovil import BioViLTModel
 from radialog_model.findings import FindingsHead
+from radialog_model.processing import image_features
+from radialog_model.prompts import Variant
 
 RADIALOG_FILE = "radialog.json"
 """Says what a checkpoint is: its notices and how it was trained."""
@@ -42,6 +44,11 @@ class Checkpoint:
     training: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def variant(self) -> Variant:
+        """Which of the paper's two variants it is; their prompts differ."""
+        return "align" if self.model.config.model_type == "radialog_align" else "project"
+
+    @property
     def tower(self) -> BioViLTModel:
         """The image tower."""
         tower = self.model.model.vision_tower
@@ -64,7 +71,7 @@ def load_checkpoint(weights: str | Path | None = None, *, device: str = "cpu") -
     folder = _folder(weights)
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     try:
-        loaded: Any = LlavaForConditionalGeneration.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, output_loading_info=True)
         model, report = loaded
         processor = AutoProcessor.from_pretrained(folder)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -127,10 +134,10 @@ def validate_tokens(model: LlavaForConditionalGeneration, processor: LlavaProces
     Raises:
         ModelError: If it does not.
     """
-    tower = model.config.vision_config
-    assert isinstance(tower, BioViLTConfig)
-    crop = processor.image_processor.crop_size["height"]
-    features, tokens = tower.num_patches, (crop // processor.patch_size) ** 2
+    features = image_features(model.config)
+    crop = processor.image_processor.crop_size
+    counted = processor._get_num_multimodal_tokens(image_sizes=[[crop["height"], crop["width"]]])
+    tokens = counted["num_image_tokens"][0]
     if features != tokens or model.config.image_seq_length != tokens:
         raise ModelError(f"the tower makes {features} image features, the processor writes {tokens} image tokens")
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from radialog_instruct.errors import DataError, missing_extra
 from radialog_instruct.terminal import run_app
+from radialog_model.commands.generate import generate
+from radialog_model.commands.train import train
 
 app = typer.Typer(
     help="Train the RaDialog reference model and let it answer.",
@@ -24,70 +23,8 @@ def _main() -> None:
     """Train the RaDialog reference model and let it answer."""
 
 
-@app.command()
-def train(
-    data: Annotated[Path, typer.Option(help="Folder of a dataset built by radialog-instruct.")],
-    output: Annotated[Path, typer.Option(help="Folder of the checkpoint; a rerun resumes.")],
-    config: Annotated[str, typer.Option(help="A shipped configuration (demo, tiny) or a YAML file.")] = "demo",
-    image_root: Annotated[
-        Path | None, typer.Option(help="Folder the image paths are relative to; the embedded demo's by default.")
-    ] = None,
-) -> None:
-    """Train from scratch: first the image tower on labels, then the language model on dialogs."""
-    from radialog_model.config import load_config
-
-    settings = load_config(config)
-    _need_torch()
-    from radialog_model.train import train as run_training
-
-    run_training(settings, data, output, image_root, lambda line: print(line, file=sys.stderr, flush=True))
-
-
-@app.command()
-def generate(
-    image: Annotated[list[Path], typer.Option(help="An X-ray as JPEG or PNG; may be given several times.")],
-    weights: Annotated[
-        str | None, typer.Option(help="Folder or Hub repository; the demonstration weights by default.")
-    ] = None,
-    prompt: Annotated[str | None, typer.Option(help="What to ask; the report prompt by default.")] = None,
-    findings: Annotated[str, typer.Option(help="Findings text: predicted, off, or the text itself.")] = "predicted",
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 300,
-    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
-) -> None:
-    """Write a report for each image, or answer a question about it."""
-    for path in image:
-        if not path.is_file():
-            raise DataError("no such image", where=str(path), mend="check --image")
-    _need_torch()
-    from radialog_instruct.prompts import CONSTANTS, default_prompts
-    from radialog_instruct.records import Turn
-    from radialog_instruct.sources.images import load_image
-    from radialog_model.checkpoint import load_checkpoint
-    from radialog_model.generate import Question, answer, predict_findings
-
-    images = [load_image(path) for path in image]
-    checkpoint = load_checkpoint(weights, device=device)
-    for notice in checkpoint.notices:
-        print(f"radialog-model: {notice}", file=sys.stderr)
-    task = "report_generation" if prompt is None else "question"
-    text = default_prompts().render(CONSTANTS, "report") if prompt is None else prompt
-    predicted = predict_findings(checkpoint, images) if findings == "predicted" else [None] * len(images)
-    given = None if findings in ("predicted", "off") else findings
-    questions = [
-        Question((Turn("user", text),), task, picture, shown or given)
-        for picture, shown in zip(images, predicted, strict=True)
-    ]
-    answers = answer(checkpoint, questions, max_new_tokens=max_new_tokens)
-    for path, result in zip(image, answers, strict=True):
-        print(f"{path}: {result.text}" if len(image) > 1 else result.text)
-
-
-def _need_torch() -> None:
-    for package in ("torch", "transformers", "accelerate"):
-        try:
-            __import__(package)
-        except ModuleNotFoundError as error:
-            raise missing_extra(package, "model") from error
+app.command()(train)
+app.command()(generate)
 
 
 def main() -> None:

@@ -43,7 +43,9 @@ def prompt_text(checkpoint: Checkpoint, question: Question) -> str:
     """Return the prompt as the model reads it, with one image placeholder."""
     shown = question.findings if asks_for_a_report_first(question.task, len(question.turns)) else None
     text: str = checkpoint.processor.tokenizer.apply_chat_template(
-        layout(question.turns, shown), tokenize=False, chat_template=checkpoint.processor.chat_template
+        layout(question.turns, shown, variant=checkpoint.variant),
+        tokenize=False,
+        chat_template=checkpoint.processor.chat_template,
     )
     return f"{checkpoint.processor.tokenizer.bos_token}{text}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import CLIPImageProcessorPil, LlavaProcessor, PreTrainedTokenizerFast
@@ -75,6 +75,17 @@ def build_processor(tokenizer: PreTrainedTokenizerFast, tower: BioViLTConfig) ->
     )
 
 
-def image_tokens(config: LlavaConfig) -> int:
-    """Return the number of language-model tokens an image takes."""
-    return int(config.image_seq_length)
+def image_features(config: LlavaConfig) -> int:
+    """Return the number of features, and so of language-model tokens, that a model makes of an image.
+
+    Args:
+        config: Configuration of a LLaVA. A tower with a class token (CLIP, DINOv2) loses it by the strategy
+            ``default``; a BioViL-T tower has none.
+    """
+    queries = getattr(config, "num_query_tokens", None)
+    if queries is not None:
+        return int(queries)
+    tower: Any = config.vision_config
+    patches = (tower.image_size // tower.patch_size) ** 2
+    has_class_token = not isinstance(tower, BioViLTConfig)
+    return int(patches + (has_class_token and config.vision_feature_select_strategy == "full"))

@@ -22,7 +22,7 @@ from radialog_model.cli import app
 from radialog_model.data import IGNORED, encode
 from radialog_model.findings import names_above, tune_thresholds
 from radialog_model.generate import Question, answer, predict_findings, prompt_text
-from radialog_model.prompts import layout
+from radialog_model.prompts import asks_for_a_report_first, layout
 from radialog_model.tower import balanced_weights, mean_auroc
 
 IMAGES = sorted((demo_dir() / "images").glob("*.jpg"))[:3]
@@ -312,3 +312,19 @@ def test_the_demonstration_weights_are_small_and_say_what_they_are() -> None:
     assert len(shipped.processor.tokenizer) <= 1_500
     assert shipped.model.config.vision_config.image_size == 224
     assert shipped.findings is not None
+
+
+def test_each_variant_has_its_layout_and_the_ablations_leave_out_what_they_take_away() -> None:
+    def first(findings: str | None, **options) -> str:
+        return layout((REPORT,), findings, **options)[1]["content"]
+
+    assert first("edema", variant="align") == "Image information: <image>. Predicted Findings: edema. Write the report."
+    assert first(None, variant="align") == "Image information: <image>. Write the report."
+    assert first("edema", image=False) == "Predicted Findings: edema. Write the report."
+    assert first(None, image=False, variant="align") == "Write the report."
+
+
+def test_a_history_of_questions_carries_no_findings_text() -> None:
+    assert asks_for_a_report_first("impression", 3)
+    assert not asks_for_a_report_first("rad_restruct_qa", 3)
+    assert not asks_for_a_report_first("view_classification", 1)

@@ -1,0 +1,50 @@
+"""``radialog-model generate``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from radialog_instruct.errors import DataError
+from radialog_model.commands.extras import need_torch
+
+
+def generate(
+    image: Annotated[list[Path], typer.Option(help="An X-ray as JPEG or PNG; may be given several times.")],
+    weights: Annotated[
+        str | None, typer.Option(help="Folder or Hub repository; the demonstration weights by default.")
+    ] = None,
+    prompt: Annotated[str | None, typer.Option(help="What to ask; the report prompt by default.")] = None,
+    findings: Annotated[str, typer.Option(help="Findings text: predicted, off, or the text itself.")] = "predicted",
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 300,
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+) -> None:
+    """Write a report for each image, or answer a question about it."""
+    for path in image:
+        if not path.is_file():
+            raise DataError("no such image", where=str(path), mend="check --image")
+    need_torch()
+    from radialog_instruct.prompts import CONSTANTS, default_prompts
+    from radialog_instruct.records import Turn
+    from radialog_instruct.sources.images import load_image
+    from radialog_model.checkpoint import load_checkpoint
+    from radialog_model.generate import Question, answer, predict_findings
+
+    images = [load_image(path) for path in image]
+    checkpoint = load_checkpoint(weights, device=device)
+    for notice in checkpoint.notices:
+        print(f"radialog-model: {notice}", file=sys.stderr)
+    task = "report_generation" if prompt is None else "question"
+    text = default_prompts().render(CONSTANTS, "report") if prompt is None else prompt
+    predicted = predict_findings(checkpoint, images) if findings == "predicted" else [None] * len(images)
+    given = None if findings in ("predicted", "off") else findings
+    questions = [
+        Question((Turn("user", text),), task, picture, shown or given)
+        for picture, shown in zip(images, predicted, strict=True)
+    ]
+    answers = answer(checkpoint, questions, max_new_tokens=max_new_tokens)
+    for path, result in zip(image, answers, strict=True):
+        print(f"{path}: {result.text}" if len(image) > 1 else result.text)
