@@ -84,6 +84,8 @@ class DialogStage(_Settings):
     """Training on dialogs."""
 
     epochs: int = Field(ge=1)
+    max_steps: int | None = Field(default=None, ge=1)
+    """Stop after so many optimizer steps, to try a configuration out."""
     batch_size: int = Field(default=16, ge=1)
     """Rows of a micro-batch on each device."""
     accumulation: int = Field(default=1, ge=1)

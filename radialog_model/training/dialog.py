@@ -216,6 +216,8 @@ def _arguments(job: Job, work: Path, micro_batches: int) -> TrainingArguments:
     stage = job.config.dialog
     world = int(os.environ.get("WORLD_SIZE", "1"))
     steps = math.ceil(micro_batches / (stage.accumulation * world))
+    if stage.max_steps is not None:
+        steps = min(steps, stage.max_steps)
     stopping: dict[str, Any] = {}
     if stage.early_stopping is not None:
         stopping = {

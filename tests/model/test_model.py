@@ -237,7 +237,7 @@ def test_generate_prints_a_report(weights: Path, capsys: pytest.CaptureFixture[s
         (
             ("train", "--data", "{tmp}", "--output", "{tmp}/o", "--config", "huge"),
             2,
-            "give a YAML file or one of: demo, tiny",
+            "give a YAML file or one of: demo, project",
         ),
         (("train", "--data", "{tmp}", "--output", "{tmp}/o", "--config", "{tmp}/bad.yaml"), 2, "speed"),
         (("train", "--data", "{tmp}", "--output", "{tmp}/o", "--config", "tiny"), 3, "no built dataset here"),
@@ -332,3 +332,26 @@ def test_a_history_of_questions_carries_no_findings_text() -> None:
     assert asks_for_a_report_first("impression", 3)
     assert not asks_for_a_report_first("rad_restruct_qa", 3)
     assert not asks_for_a_report_first("view_classification", 1)
+
+
+def test_the_chat_template_takes_content_blocks_from_every_role(checkpoint) -> None:
+    turns = (REPORT, Turn("assistant", "Clear lungs."), Turn("user", "View?"), Turn("assistant", "PA"))
+    plain = layout(turns, "edema")
+    blocks = [
+        {
+            "role": message["role"],
+            "content": [
+                part
+                for n, text in enumerate(message["content"].split("<image>"))
+                for part in ([{"type": "image"}] if n else []) + [{"type": "text", "text": text}]
+            ],
+        }
+        for message in plain
+    ]
+    rendered = [
+        checkpoint.processor.tokenizer.apply_chat_template(
+            chat, tokenize=False, chat_template=checkpoint.processor.chat_template
+        )
+        for chat in (plain, blocks)
+    ]
+    assert rendered[0] == rendered[1]
