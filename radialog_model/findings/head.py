@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from radialog_instruct.errors import ModelError
-from radialog_instruct.findings import FINDINGS, NO_FINDING, findings_text
+from radialog_instruct.findings import FINDINGS, findings_text
 from radialog_model.biovil import BioViLTModel
+from radialog_model.findings.thresholds import names_above
 
 WEIGHTS, SETTINGS = "findings_head.safetensors", "findings_head.json"
 
@@ -83,39 +84,3 @@ class FindingsHead(nn.Module):
         if tuple(classes) != FINDINGS:
             raise ModelError("the findings head has other classes", where=str(folder / SETTINGS))
         return head.eval()
-
-
-def names_above(probabilities: Tensor, thresholds: Tensor) -> list[str]:
-    """Return the classes at or above their threshold; "No Finding" where nothing else is.
-
-    Args:
-        probabilities: [14].
-        thresholds: [14].
-    """
-    names = [name for name, p, t in zip(FINDINGS, probabilities.tolist(), thresholds.tolist(), strict=True) if p >= t]
-    return names or [NO_FINDING]
-
-
-def tune_thresholds(probabilities: Tensor, targets: Tensor) -> Tensor:
-    """Choose for each class the threshold with the best F1; a class without positives keeps 0.5.
-
-    Args:
-        probabilities: [n, 14].
-        targets: [n, 14] of zeros and ones.
-
-    Returns:
-        [14].
-    """
-    thresholds = torch.full((len(FINDINGS),), 0.5)
-    for index in range(len(FINDINGS)):
-        positive = targets[:, index] == 1
-        if not positive.any():
-            continue
-        best = -1.0
-        for candidate in torch.linspace(0.05, 0.95, 91).tolist():
-            predicted = probabilities[:, index] >= candidate
-            true_positives = (predicted & positive).sum()
-            f1 = float(2 * true_positives / (predicted.sum() + positive.sum()))
-            if f1 > best:
-                best, thresholds[index] = f1, candidate
-    return thresholds
