@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from radialog_model.findings.head import FindingsHead
+from radialog_model.findings.extractor import FindingsExtractor
+from radialog_model.findings.head import FindingsHead, TowerFindings
+from radialog_model.findings.model import FindingsConfig, FindingsModel
+from radialog_model.findings.predictor import FindingsPredictor
 from radialog_model.findings.thresholds import names_above, tune_thresholds
 
-__all__ = ["FindingsHead", "names_above", "tune_thresholds"]
+__all__ = [
+    "FindingsConfig",
+    "FindingsExtractor",
+    "FindingsHead",
+    "FindingsModel",
+    "FindingsPredictor",
+    "TowerFindings",
+    "names_above",
+    "tune_thresholds",
+]

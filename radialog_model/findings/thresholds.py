@@ -1,11 +1,61 @@
-"""From probabilities to the classes that count as present."""
+"""From probabilities to the classes that count as present, by name."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from radialog_instruct.findings import FINDINGS, NO_FINDING
+from radialog_instruct.findings import FINDINGS, NO_FINDING, canonical
+
+HALF = 0.5
+"""The paper's threshold, the same for all classes."""
+
+
+def project_order(classes: Sequence[str]) -> list[int]:
+    """Return where each of the 14 classes, in project order, stands among a model's own classes.
+
+    Args:
+        classes: The model's class names, in the order of its outputs.
+
+    Raises:
+        ValueError: If a name is unknown, stands twice, or is missing.
+    """
+    try:
+        names = [canonical(name) for name in classes]
+    except KeyError as error:
+        raise ValueError(f"unknown class {error.args[0]!r}") from error
+    missing = [name for name in FINDINGS if name not in names]
+    if missing:
+        raise ValueError(f"no class {missing[0]!r}")
+    if len(names) != len(FINDINGS):
+        raise ValueError("a class stands twice")
+    return [names.index(name) for name in FINDINGS]
+
+
+def threshold_tensor(thresholds: Mapping[str, float]) -> Tensor:
+    """Arrange thresholds given by name into project order; [14].
+
+    Raises:
+        ValueError: If a name is unknown or missing, or a value is not between 0 and 1.
+    """
+    order = project_order(list(thresholds))
+    values = list(thresholds.values())
+    if not all(0 <= value <= 1 for value in values):
+        raise ValueError("a threshold is not between 0 and 1")
+    return torch.tensor([values[index] for index in order])
+
+
+def present(probabilities: Tensor, thresholds: Tensor) -> tuple[str, ...]:
+    """Return the classes at or above their threshold, in project order.
+
+    Args:
+        probabilities: [14].
+        thresholds: [14].
+    """
+    pairs = zip(FINDINGS, probabilities.tolist(), thresholds.tolist(), strict=True)
+    return tuple(name for name, probability, threshold in pairs if probability >= threshold)
 
 
 def names_above(probabilities: Tensor, thresholds: Tensor) -> list[str]:
@@ -15,8 +65,7 @@ def names_above(probabilities: Tensor, thresholds: Tensor) -> list[str]:
         probabilities: [14].
         thresholds: [14].
     """
-    names = [name for name, p, t in zip(FINDINGS, probabilities.tolist(), thresholds.tolist(), strict=True) if p >= t]
-    return names or [NO_FINDING]
+    return list(present(probabilities, thresholds)) or [NO_FINDING]
 
 
 def tune_thresholds(probabilities: Tensor, targets: Tensor) -> Tensor:
@@ -29,7 +78,7 @@ def tune_thresholds(probabilities: Tensor, targets: Tensor) -> Tensor:
     Returns:
         [14].
     """
-    thresholds = torch.full((len(FINDINGS),), 0.5)
+    thresholds = torch.full((len(FINDINGS),), HALF)
     for index in range(len(FINDINGS)):
         positive = targets[:, index] == 1
         if not positive.any():
