@@ -137,14 +137,14 @@ def write_table(path: Path, predictions: Sequence[Prediction]) -> None:
 
 def print_scores(scores: FindingsScores, thresholds: Mapping[str, float]) -> None:
     """Print a table of the classes with the averages below."""
-    table = Table(title=f"{scores.n} images", caption_justify="left")
+    table = Table(title=f"{scores.n} images")
     for column in ("class", "F1", "precision", "recall", "AUROC", "support", "predicted", "threshold"):
-        table.add_column(column, justify="left" if column == "class" else "right")
+        table.add_column(column, justify="left" if column == "class" else "right", no_wrap=True)
     for name, one in scores.classes.items():
         area = "" if one.auroc is None else f"{one.auroc:.3f}"
         cells = [f"{value:.3f}" for value in (one.f1, one.precision, one.recall)]
         table.add_row(name, *cells, area, str(one.support), str(one.predicted), f"{thresholds[name]:.2f}")
-    console = Console(width=100)
+    console = Console(width=110)
     console.print(table)
     area = "none" if scores.mean_auroc is None else f"{scores.mean_auroc:.3f}"
     console.print(

@@ -51,13 +51,14 @@ class FindingsExtractor(FindingsPredictor):
         """
         disable_progress_bar()
         try:
+            config = FindingsConfig.from_pretrained(folder)
+            project_order(config.classes)
+            threshold_tensor(config.thresholds or {})
             loaded: Any = FindingsModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
             model, report = loaded
             lost = sorted(report["missing_keys"]) or sorted(report["unexpected_keys"])
             if lost:
                 raise ValueError(f"the weights do not fit the configuration: {lost[0]}")
-            project_order(model.config.classes)
-            threshold_tensor(model.config.thresholds)
             processor = AutoImageProcessor.from_pretrained(folder)
             path = folder / NOTICES
             described = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
