@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from radialog_instruct.errors import DataError, UsageError
 from radialog_instruct.files import file_sha256, replacing, unwritable
@@ -88,7 +88,7 @@ def predict_to_file(
     """
     known = {(p.image, p.sha256): p for p in _resume(output, predictor)}
     found: list[Prediction] = []
-    with output.open("a", encoding="utf-8") as handle:
+    with _appending(output) as handle:
         for start in range(0, len(images), batch_size):
             keys = [(path, file_sha256(_existing(root / path))) for path in images[start : start + batch_size]]
             if any(key not in known for key in keys):
@@ -197,7 +197,14 @@ def _predict(predictor: FindingsPredictor, keys: Sequence[tuple[str, str]], root
     ]
 
 
-def _append(handle: Any, output: Path, predictions: Iterable[Prediction]) -> None:
+def _appending(output: Path) -> IO[str]:
+    try:
+        return output.open("a", encoding="utf-8")
+    except OSError as error:
+        raise unwritable(output, error) from error
+
+
+def _append(handle: IO[str], output: Path, predictions: Iterable[Prediction]) -> None:
     try:
         handle.write("".join(json.dumps(asdict(p), ensure_ascii=False) + "\n" for p in predictions))
         handle.flush()
