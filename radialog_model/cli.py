@@ -9,7 +9,7 @@ import typer
 from radialog_instruct.terminal import run_app
 from radialog_model.commands.findings import app as findings
 from radialog_model.commands.generate import generate
-from radialog_model.commands.train import train
+from radialog_model.commands.train import configs, train
 
 app = typer.Typer(
     help="Train the RaDialog reference model and let it answer.",
@@ -25,6 +25,7 @@ def _main() -> None:
 
 
 app.command()(train)
+app.command()(configs)
 app.command()(generate)
 app.add_typer(findings, name="findings")
 
