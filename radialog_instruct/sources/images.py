@@ -38,15 +38,15 @@ def check_image(path: Path) -> str | None:
         None when it can be used, else the reason why not.
     """
     try:
+        if is_dicom(path):  # first, because a DICOM file may begin as a TIFF too
+            return _check_dicom(path)
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 return "image larger than 100 megapixels"
             image.load()
     except FileNotFoundError:
         return "image file missing"
-    except UnidentifiedImageError:
-        return _check_dicom(path)
-    except Image.DecompressionBombError:
+    except (UnidentifiedImageError, Image.DecompressionBombError):
         return "not an image"
     except (OSError, SyntaxError, ValueError):
         return "image damaged or cut short"
@@ -70,6 +70,9 @@ def read_image(path: Path) -> LoadedImage:
         UsageError: If it is a DICOM file and pydicom or its decoder is not installed.
     """
     try:
+        if is_dicom(path):
+            grey, notes = read_dicom(path, MAX_PIXELS)
+            return LoadedImage(grey.convert("RGB"), notes)
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS:,}", where=str(path))
@@ -78,9 +81,6 @@ def read_image(path: Path) -> LoadedImage:
     except FileNotFoundError as error:
         raise DataError("no such image", where=str(path), mend="check the path") from error
     except UnidentifiedImageError as error:
-        if is_dicom(path):
-            grey, notes = read_dicom(path, MAX_PIXELS)
-            return LoadedImage(grey.convert("RGB"), notes)
         raise DataError("not an image", where=str(path), mend="give a JPEG, PNG or DICOM file") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"the image is damaged ({error})", where=str(path), mend="fetch it again") from error
@@ -106,8 +106,6 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _check_dicom(path: Path) -> str | None:
-    if not is_dicom(path):
-        return "not an image"
     try:
         read_dicom(path, MAX_PIXELS)
     except RadialogError as error:

@@ -230,3 +230,11 @@ def test_a_cut_jpeg_and_a_text_are_told_apart(tmp_path: Path) -> None:
         load_image(tmp_path / "a.dcm")
     with pytest.raises(DataError, match="no such image"):
         load_image(tmp_path / "none.dcm")
+
+
+def test_a_dicom_file_that_begins_as_a_tiff_is_dicom(tmp_path: Path) -> None:
+    path = dicom(tmp_path / "a.dcm", PhotometricInterpretation="MONOCHROME1")
+    small = save(tmp_path / "small.tif", Image.new("L", (2, 2), 9)).read_bytes()
+    path.write_bytes(small[:8] + path.read_bytes()[8:])
+    assert grey(path).shape == (16, 16)
+    assert check_image(path) is None
