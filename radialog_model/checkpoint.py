@@ -1,4 +1,4 @@
-"""A checkpoint folder: a stock LLaVA, its processor, and the findings head beside it."""
+"""A checkpoint folder: a stock LLaVA, its processor, and the findings head or extractor beside it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from radialog_instruct.assets import demonstration_weights_dir
 from radialog_instruct.errors import ModelError
 from radialog_model import register
 from radialog_model.biovil import BioViLTModel
-from radialog_model.findings import FindingsHead
+from radialog_model.findings import FindingsExtractor, FindingsHead, FindingsPredictor, TowerFindings
+from radialog_model.findings.extractor import FOLDER as FINDINGS_FOLDER
 from radialog_model.processing import image_features
 from radialog_model.prompts import Variant
 
@@ -34,14 +35,14 @@ class Checkpoint:
     Attributes:
         model: The LLaVA, in evaluation mode.
         processor: Its processor, padding on the left.
-        findings: The findings head, or None.
+        findings: What predicts its findings text, or None.
         notices: What a reader of its answers must know.
         fingerprint: SHA-256 over the weight files.
     """
 
     model: LlavaForConditionalGeneration
     processor: LlavaProcessor
-    findings: FindingsHead | None
+    findings: FindingsPredictor | None
     notices: tuple[str, ...]
     fingerprint: str
     training: dict[str, Any] = field(default_factory=dict)
@@ -74,7 +75,7 @@ def load_checkpoint(
     """
     register()
     disable_progress_bar()  # of shards being read: a moment, and noise in the callers' output
-    folder = _folder(weights)
+    folder = checkpoint_folder(weights)
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     try:
         processor = AutoProcessor.from_pretrained(folder)
@@ -84,12 +85,17 @@ def load_checkpoint(
         raise ModelError(f"the checkpoint cannot be loaded ({first})", where=str(folder)) from error
     processor.tokenizer.padding_side = "left"
     described = _description(folder)
+    model = model.to(device).eval()
+    fingerprint = weights_fingerprint(folder)
+    findings = _findings(folder, model, processor, fingerprint)
+    if isinstance(findings, FindingsExtractor):
+        fingerprint = sha256(f"{fingerprint}{findings.fingerprint}".encode()).hexdigest()
     return Checkpoint(
-        model=model.to(device).eval(),
+        model=model,
         processor=processor,
-        findings=FindingsHead.load(folder),
+        findings=findings,
         notices=tuple(described.get("notices", ())),
-        fingerprint=weights_fingerprint(folder),
+        fingerprint=fingerprint,
         training=described.get("training", {}),
     )
 
@@ -98,7 +104,7 @@ def save_checkpoint(
     folder: Path,
     model: LlavaForConditionalGeneration | PeftModel,
     processor: LlavaProcessor,
-    findings: FindingsHead | None,
+    findings: FindingsHead | FindingsPredictor | None,
     notices: tuple[str, ...],
     training: dict[str, Any],
     *,
@@ -111,7 +117,7 @@ def save_checkpoint(
         folder: Where to; created if needed.
         model: The model.
         processor: Its processor.
-        findings: The findings head, or None.
+        findings: The findings head or extractor, or None.
         notices: What a reader of its answers must know.
         training: How it was trained.
         dtype: Type of the written weights; adapters keep their own.
@@ -163,6 +169,17 @@ def weights_fingerprint(folder: Path) -> str:
     return hasher.hexdigest()
 
 
+def _findings(folder: Path, model: Any, processor: LlavaProcessor, fingerprint: str) -> FindingsPredictor | None:
+    head = FindingsHead.load(folder)
+    if not (folder / FINDINGS_FOLDER).is_dir():
+        tower = model.model.vision_tower
+        return TowerFindings(head, tower, processor.image_processor, fingerprint) if head is not None else None
+    if head is not None:
+        mend = f"remove findings_head.* or {FINDINGS_FOLDER}/"
+        raise ModelError("a findings head and a findings extractor", where=str(folder), mend=mend)
+    return FindingsExtractor.load(folder / FINDINGS_FOLDER, device=str(model.device))
+
+
 def _load_model(folder: Path, base_model: str | None, dtype: torch.dtype) -> LlavaForConditionalGeneration:
     from radialog_model.lora import ADAPTER_CONFIG, load_adapter
 
@@ -181,7 +198,15 @@ def _load_model(folder: Path, base_model: str | None, dtype: torch.dtype) -> Lla
     return model
 
 
-def _folder(weights: str | Path | None) -> Path:
+def checkpoint_folder(weights: str | Path | None) -> Path:
+    """Return the folder of a checkpoint, fetched from the Hub where it is a repository's name.
+
+    Args:
+        weights: Folder or repository id; the embedded demonstration weights by default.
+
+    Raises:
+        ModelError: If there is no such checkpoint.
+    """
     if weights is None:
         return demonstration_weights_dir()
     folder = Path(weights)

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from radialog_instruct.terminal import run_app
+from radialog_model.commands.findings import app as findings
 from radialog_model.commands.generate import generate
 from radialog_model.commands.train import configs, train
 
@@ -26,6 +27,7 @@ def _main() -> None:
 app.command()(train)
 app.command()(configs)
 app.command()(generate)
+app.add_typer(findings, name="findings")
 
 
 def main() -> None:

@@ -92,9 +92,5 @@ def answer(
 
 
 def predict_findings(checkpoint: Checkpoint, images: Sequence[Image.Image]) -> list[str | None]:
-    """Return the findings text the head predicts for each image; None where the checkpoint has no head."""
-    if checkpoint.findings is None:
-        return [None] * len(images)
-    pixels = checkpoint.processor.image_processor(images=list(images), return_tensors="pt")["pixel_values"]
-    head, tower = checkpoint.findings, checkpoint.tower
-    return list(head.predict(tower, pixels.to(tower.device)))
+    """Return the findings text predicted for each image; None where the checkpoint has no extractor."""
+    return [None] * len(images) if checkpoint.findings is None else [*checkpoint.findings.texts(images)]

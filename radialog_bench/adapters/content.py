@@ -84,7 +84,7 @@ def data_url(path: Path, max_side: int | None = None) -> str:
         max_side: Longest side in pixels; a larger image is shrunk.
 
     Raises:
-        DataError: If it cannot be read.
+        RadialogError: As ``radialog_instruct.sources.images.read_image``.
     """
     try:
         data = path.read_bytes()
@@ -96,8 +96,8 @@ def data_url(path: Path, max_side: int | None = None) -> str:
             shown = to_rgb(image).convert("L")
     except FileNotFoundError as error:
         raise DataError("no such image", where=str(path), mend="check the path") from error
-    except UnidentifiedImageError as error:
-        raise DataError("not an image", where=str(path), mend="give a JPEG or PNG") from error
+    except UnidentifiedImageError:
+        shown = load_image(path).convert("L")  # DICOM; anything else says here that it is no image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"the image is damaged ({error})", where=str(path), mend="fetch it again") from error
     if max_side is not None:

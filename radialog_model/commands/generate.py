@@ -13,7 +13,7 @@ from radialog_model.commands.extras import need_torch
 
 
 def generate(
-    image: Annotated[list[Path], typer.Option(help="An X-ray as JPEG or PNG; may be given several times.")],
+    image: Annotated[list[Path], typer.Option(help="An X-ray as JPEG, PNG or DICOM; several give a report each.")],
     weights: Annotated[
         str | None, typer.Option(help="Folder or Hub repository; the demonstration weights by default.")
     ] = None,
@@ -29,11 +29,18 @@ def generate(
     need_torch()
     from radialog_instruct.prompts import CONSTANTS, default_prompts
     from radialog_instruct.records import Turn
-    from radialog_instruct.sources.images import load_image
+    from radialog_instruct.sources.dicom_notes import is_lateral
+    from radialog_instruct.sources.images import read_image
     from radialog_model.checkpoint import load_checkpoint
     from radialog_model.generate import Question, answer, predict_findings
 
-    images = [load_image(path) for path in image]
+    loaded = [read_image(path) for path in image]
+    for path, one in zip(image, loaded, strict=True):
+        for note in one.notes:
+            print(f"radialog-model: {path}: {note}", file=sys.stderr)
+        if is_lateral(one.notes):
+            print(f"radialog-model: {path}: its report rests on this lateral view alone", file=sys.stderr)
+    images = [one.image for one in loaded]
     checkpoint = load_checkpoint(weights, device=device)
     for notice in checkpoint.notices:
         print(f"radialog-model: {notice}", file=sys.stderr)

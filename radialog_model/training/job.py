@@ -18,6 +18,7 @@ from radialog_model.config import TrainConfig
 from radialog_model.data.encode import DialogEncoder
 from radialog_model.data.images import ImageStore
 from radialog_model.data.rows import Rows, read_rows
+from radialog_model.findings.cache import load_predictions
 from radialog_model.presets import Preset, preset_named
 from radialog_model.processing import train_tokenizer
 from radialog_model.prompts import layout
@@ -111,7 +112,9 @@ def prepare(config: TrainConfig, dataset: Path, image_root: Path, pixels: Path |
 
 
 def _rows(config: TrainConfig, dataset: Path, split: str) -> Rows:
-    return read_rows(dataset, split, config.tasks)
+    rows = read_rows(dataset, split, config.tasks)
+    file = config.inputs.predictions
+    return rows if file is None else rows.with_findings(load_predictions(file), str(file))
 
 
 def _check_images(paths: list[str], root: Path) -> None:

@@ -238,3 +238,9 @@ def test_deep_and_large_images_are_sent_as_8_bit_png(tmp_path: Path) -> None:
     (tmp_path / "cut.png").write_bytes((tmp_path / "deep.png").read_bytes()[:60])
     with pytest.raises(DataError, match="damaged"):
         data_url(tmp_path / "cut.png")
+
+
+def test_a_dicom_file_is_sent_as_a_picture(tmp_path: Path) -> None:
+    from tests.instruct.sources.test_images import dicom
+
+    assert data_url(dicom(tmp_path / "a.dcm")).startswith("data:image/png;base64,")
