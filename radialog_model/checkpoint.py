@@ -19,6 +19,7 @@ from radialog_model.biovil import BioViLTModel
 from radialog_model.findings import FindingsHead
 from radialog_model.processing import image_features
 from radialog_model.prompts import Variant
+from radialog_model.validation import check_tokens, few
 
 RADIALOG_FILE = "radialog.json"
 """Says what a checkpoint is: its notices and how it was trained."""
@@ -68,7 +69,7 @@ def load_checkpoint(weights: str | Path | None = None, *, device: str = "cpu") -
     """
     register()
     disable_progress_bar()  # of shards being read: a moment, and noise in the callers' output
-    folder = _folder(weights)
+    folder = checkpoint_folder(weights)
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     try:
         loaded: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, output_loading_info=True)
@@ -78,12 +79,13 @@ def load_checkpoint(weights: str | Path | None = None, *, device: str = "cpu") -
         first = str(error).strip().splitlines()[0]
         raise ModelError(f"the checkpoint cannot be loaded ({first})", where=str(folder)) from error
     wrong = [
-        f"{kind.replace('_', ' ')}: {sorted(report[kind])[0]}"
+        f"{kind.replace('_', ' ')}: {few(report[kind])}"
         for kind in ("missing_keys", "unexpected_keys")
         if report.get(kind)
     ]
     if wrong:
         raise ModelError(f"the weights do not fit the configuration ({'; '.join(wrong)})", where=str(folder))
+    validate_tokens(model, processor)
     processor.tokenizer.padding_side = "left"
     described = _description(folder)
     return Checkpoint(
@@ -129,11 +131,13 @@ def save_checkpoint(
 
 
 def validate_tokens(model: LlavaForConditionalGeneration, processor: LlavaProcessor) -> None:
-    """Check that the processor writes as many image tokens as the tower makes features.
+    """Check that the tokenizer fits and the processor writes as many image tokens as the tower makes features.
 
     Raises:
-        ModelError: If it does not.
+        ModelError: If they do not.
     """
+    embeddings: Any = model.get_input_embeddings()
+    check_tokens(model.config, processor, len(embeddings.weight))
     features = image_features(model.config)
     crop = processor.image_processor.crop_size
     counted = processor._get_num_multimodal_tokens(image_sizes=[[crop["height"], crop["width"]]])
@@ -151,7 +155,15 @@ def weights_fingerprint(folder: Path) -> str:
     return hasher.hexdigest()
 
 
-def _folder(weights: str | Path | None) -> Path:
+def checkpoint_folder(weights: str | Path | None) -> Path:
+    """Return the folder of a checkpoint or base model, fetched from the Hub where it is the name of a repository.
+
+    Args:
+        weights: Folder or repository id; the embedded demonstration weights by default.
+
+    Raises:
+        ModelError: If it is neither.
+    """
     if weights is None:
         return demonstration_weights_dir()
     folder = Path(weights)

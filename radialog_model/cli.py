@@ -7,6 +7,8 @@ import sys
 import typer
 
 from radialog_instruct.terminal import run_app
+from radialog_model.commands.convert import convert
+from radialog_model.commands.export import export
 from radialog_model.commands.generate import generate
 from radialog_model.commands.train import train
 
@@ -25,6 +27,8 @@ def _main() -> None:
 
 app.command()(train)
 app.command()(generate)
+app.command()(convert)
+app.command()(export)
 
 
 def main() -> None:
