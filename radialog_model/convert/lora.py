@@ -55,6 +55,8 @@ def add_lora(model: Any, config: LoraConfig, lora: State, *, where: str) -> Any:
     Raises:
         ModelError: If tensors are missing, not known, or of the wrong shape.
     """
+    # PEFT takes the base's name from the model, and a model built from tensors has none.
+    model.name_or_path = config.base_model_name_or_path
     try:
         wrapped = get_peft_model(model, config)
     except ValueError as error:

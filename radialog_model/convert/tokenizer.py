@@ -8,13 +8,14 @@ the user turn after ``</s>`` would begin with other tokens; a plain tokenizer ob
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 from transformers import AddedToken, LlamaTokenizer, PreTrainedTokenizerFast
 
-from radialog_instruct.errors import ModelError, missing_extra
+from radialog_instruct.errors import ModelError, RadialogError, missing_extra
 from radialog_model.convert.state import read_json
 from radialog_model.prompts import IMAGE_TOKEN
 
@@ -58,24 +59,26 @@ def llava_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 
 
 def _published(folder: Path) -> Tokenizer:
-    try:
-        if (folder / "tokenizer.json").is_file():
-            return _legacy(Tokenizer.from_file(str(folder / "tokenizer.json")))
-        if (folder / SENTENCEPIECE).is_file():
-            return _legacy(_from_sentencepiece(folder))
-    except (ValueError, OSError, RuntimeError, KeyError, TypeError) as error:
-        first = str(error).strip().splitlines()[0]
+    stored, pieces = folder / "tokenizer.json", folder / SENTENCEPIECE
+    if not stored.is_file() and not pieces.is_file():
         raise ModelError(
-            f"the tokenizer cannot be read ({first})", where=str(folder), mend="download it again"
-        ) from error
-    raise ModelError(f"neither tokenizer.json nor {SENTENCEPIECE}", where=str(folder), mend="download the whole folder")
+            f"neither tokenizer.json nor {SENTENCEPIECE}", where=str(folder), mend="download the whole folder"
+        )
+    try:
+        return _legacy(Tokenizer.from_file(str(stored)) if stored.is_file() else _from_sentencepiece(folder))
+    except RadialogError:
+        raise
+    except Exception as error:  # noqa: BLE001 - tokenizers raises nothing narrower
+        first = str(error).strip().splitlines()[0]
+        raise ModelError(f"the tokenizer cannot be read ({first})", where=str(folder), mend="download it again") from error
 
 
 def _from_sentencepiece(folder: Path) -> Tokenizer:
-    try:
-        import sentencepiece  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise missing_extra("sentencepiece", "convert") from error
+    for package in ("sentencepiece", "google.protobuf"):
+        try:
+            import_module(package)
+        except ModuleNotFoundError as error:
+            raise missing_extra(package, "convert") from error
     backend: Tokenizer = LlamaTokenizer.from_pretrained(folder).backend_tokenizer
     return backend
 

@@ -73,6 +73,7 @@ def convert_v2(
     register()
     lora_settings = lora_config(read_json(source / "adapter_config.json"), source)
     base = read_base(base_folder)
+    fingerprint = base_fingerprint(base.state)  # before the merge, which may write into these tensors
     _check_base(read_json(source / "config.json"), base, lora_settings.base_model_name_or_path)
     projector, tower = _images(source, biovilt, log)
     if base.left_behind:
@@ -90,7 +91,7 @@ def convert_v2(
     processor = build_processor(tokenizer, tower.model.config)
     validate_tokens(model, processor)
     result = with_lora.merge_and_unload() if merge else with_lora
-    return Converted(result.eval(), processor, lora_settings.base_model_name_or_path, base_fingerprint(base.state))
+    return Converted(result.eval(), processor, lora_settings.base_model_name_or_path, fingerprint)
 
 
 def _check_base(settings: dict[str, Any], base: Base, trained_on: str | None) -> None:

@@ -96,7 +96,8 @@ def published_names(tower: State) -> State:
     for name, value in tower.items():
         part, _, rest = name.partition(".")
         if part == "stem":
-            old["encoder.encoder." + rest.replace("0.", "conv1.", 1).replace("1.", "bn1.", 1)] = value
+            number, _, inner = rest.partition(".")
+            old[f"encoder.encoder.{('conv1', 'bn1')[int(number)]}.{inner}"] = value
         elif part == "blocks":
             number, _, inner = rest.partition(".")
             stage = max(s for s in range(4) if starts[s] <= int(number))
