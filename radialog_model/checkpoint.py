@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForConditionalGeneration, LlavaProcessor
@@ -20,6 +20,9 @@ from radialog_model.findings import FindingsHead
 from radialog_model.processing import image_features
 from radialog_model.prompts import Variant
 from radialog_model.validation import check_tokens, few
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 RADIALOG_FILE = "radialog.json"
 """Says what a checkpoint is: its notices and how it was trained."""
@@ -57,12 +60,15 @@ class Checkpoint:
         return tower
 
 
-def load_checkpoint(weights: str | Path | None = None, *, device: str = "cpu") -> Checkpoint:
+def load_checkpoint(
+    weights: str | Path | None = None, *, device: str = "cpu", base_model: str | None = None
+) -> Checkpoint:
     """Load a checkpoint from a folder or a Hub repository.
 
     Args:
         weights: Folder or repository id; the embedded demonstration weights by default.
         device: Where the model computes. Weights are held in 32 bits on the CPU and in bfloat16 elsewhere.
+        base_model: Language model of an adapter; the one its configuration names by default.
 
     Raises:
         ModelError: If it cannot be found or read, or the tokenizer does not fit the model.
@@ -72,19 +78,11 @@ def load_checkpoint(weights: str | Path | None = None, *, device: str = "cpu") -
     folder = checkpoint_folder(weights)
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     try:
-        loaded: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, output_loading_info=True)
-        model, report = loaded
         processor = AutoProcessor.from_pretrained(folder)
+        model: Any = _load_model(folder, base_model, dtype)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0]
         raise ModelError(f"the checkpoint cannot be loaded ({first})", where=str(folder)) from error
-    wrong = [
-        f"{kind.replace('_', ' ')}: {few(report[kind])}"
-        for kind in ("missing_keys", "unexpected_keys")
-        if report.get(kind)
-    ]
-    if wrong:
-        raise ModelError(f"the weights do not fit the configuration ({'; '.join(wrong)})", where=str(folder))
     validate_tokens(model, processor)
     processor.tokenizer.padding_side = "left"
     described = _description(folder)
@@ -100,13 +98,16 @@ def load_checkpoint(weights: str | Path | None = None, *, device: str = "cpu") -
 
 def save_checkpoint(
     folder: Path,
-    model: LlavaForConditionalGeneration,
+    model: LlavaForConditionalGeneration | PeftModel,
     processor: LlavaProcessor,
     findings: FindingsHead | None,
     notices: tuple[str, ...],
     training: dict[str, Any],
+    *,
+    dtype: torch.dtype = torch.float16,
+    state: dict[str, torch.Tensor] | None = None,
 ) -> None:
-    """Write a checkpoint as safetensors in 16 bits.
+    """Write a checkpoint as safetensors; of a model with adapters the adapter file alone.
 
     Args:
         folder: Where to; created if needed.
@@ -115,14 +116,23 @@ def save_checkpoint(
         findings: The findings head, or None.
         notices: What a reader of its answers must know.
         training: How it was trained.
+        dtype: Type of the written weights; adapters keep their own.
+        state: All weights, gathered from where they were sharded; those of the model by default.
 
     Raises:
         ModelError: If processor and model disagree about the number of image tokens.
     """
-    validate_tokens(model, processor)
+    from radialog_model.lora import save_adapter
+
+    adapters = not isinstance(model, LlavaForConditionalGeneration)
+    whole: Any = model
+    validate_tokens(whole.base_model.model if adapters else whole, processor)
     disable_progress_bar()
     folder.mkdir(parents=True, exist_ok=True)
-    model.half().save_pretrained(folder)
+    if adapters:
+        save_adapter(whole, folder, state)
+    else:
+        whole.to(dtype).save_pretrained(folder, state_dict=state)
     processor.save_pretrained(folder)
     if findings is not None:
         findings.save(folder)
@@ -138,12 +148,14 @@ def validate_tokens(model: LlavaForConditionalGeneration, processor: LlavaProces
     """
     embeddings: Any = model.get_input_embeddings()
     check_tokens(model.config, processor, len(embeddings.weight))
-    features = image_features(model.config)
     crop = processor.image_processor.crop_size
+    features = image_features(model.config, crop["height"])
     counted = processor._get_num_multimodal_tokens(image_sizes=[[crop["height"], crop["width"]]])
     tokens = counted["num_image_tokens"][0]
-    if features != tokens or model.config.image_seq_length != tokens:
-        raise ModelError(f"the tower makes {features} image features, the processor writes {tokens} image tokens")
+    expected = model.config.image_seq_length
+    if not features == tokens == expected:
+        what = f"the tower makes {features} image features, the processor writes {tokens} image tokens"
+        raise ModelError(f"{what}, the configuration says {expected}")
 
 
 def weights_fingerprint(folder: Path) -> str:
@@ -153,6 +165,24 @@ def weights_fingerprint(folder: Path) -> str:
         hasher.update(path.name.encode())
         hasher.update(path.read_bytes())
     return hasher.hexdigest()
+
+
+def _load_model(folder: Path, base_model: str | None, dtype: torch.dtype) -> LlavaForConditionalGeneration:
+    from radialog_model.lora import ADAPTER_CONFIG, load_adapter
+
+    if (folder / ADAPTER_CONFIG).is_file():
+        return load_adapter(folder, base_model=base_model, dtype=dtype)
+    loaded: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+    model: LlavaForConditionalGeneration
+    model, report = loaded
+    wrong = [
+        f"{kind.replace('_', ' ')}: {few(report[kind])}"
+        for kind in ("missing_keys", "unexpected_keys")
+        if report.get(kind)
+    ]
+    if wrong:
+        raise ModelError(f"the weights do not fit the configuration ({'; '.join(wrong)})", where=str(folder))
+    return model
 
 
 def checkpoint_folder(weights: str | Path | None) -> Path:

@@ -24,6 +24,6 @@ def train(
 
     settings = load_config(config)
     need_torch()
-    from radialog_model.train import train as run_training
+    from radialog_model.training.run import train as run_training
 
     run_training(settings, data, output, image_root, lambda line: print(line, file=sys.stderr, flush=True))

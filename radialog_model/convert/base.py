@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import AutoConfig, LlamaConfig, PreTrainedConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from radialog_instruct.errors import ModelError
 from radialog_model.convert.state import State, read_folder, read_json
+from radialog_model.validation import check_fit
 
 _LLAMA_FIELDS = (
     *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
@@ -63,7 +65,7 @@ def read_base(folder: Path) -> Base:
     """
     settings = read_json(folder / "config.json")
     nested = isinstance(settings.get("text_config"), dict)
-    original = not nested and any(key.startswith("mm_") for key in settings)
+    original = _is_llava(settings) and not nested
     text: PreTrainedConfig
     try:
         if nested:
@@ -86,6 +88,49 @@ def read_base(folder: Path) -> Base:
     if text.tie_word_embeddings and "lm_head.weight" not in state:
         state["lm_head.weight"] = state["model.language_model.embed_tokens.weight"]
     return Base(folder, text, state, nested or original, len(everything) - len(state))
+
+
+def llava_language_model(name: str, dtype: torch.dtype) -> Any:
+    """Return the language model of a LLaVA, or None where the name is not a folder that holds one.
+
+    Args:
+        name: A folder, or anything else.
+        dtype: Type of the weights.
+
+    Raises:
+        ModelError: If the folder cannot be read.
+    """
+    folder = Path(name)
+    if not (folder / "config.json").is_file() or not _is_llava(read_json(folder / "config.json")):
+        return None
+    base = read_base(folder)
+    base.text.vocab_size = len(base.state["model.language_model.embed_tokens.weight"])
+    state = {key.replace("model.language_model.", "model.", 1): value for key, value in base.state.items()}
+    kind: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(base.text)]
+    with torch.device("meta"):
+        expected = kind(base.text).state_dict()
+    check_fit(state, expected, where=name, mend="download the whole folder")
+    return kind.from_pretrained(None, config=base.text, state_dict=state, dtype=dtype)
+
+
+def check_recorded_base(adapter: Path, base: str) -> None:
+    """Check that a base is the one an adapter was trained on, where the adapter recorded its fingerprint.
+
+    Args:
+        adapter: Folder of the adapter.
+        base: Folder of the base; the name of a repository is not checked.
+
+    Raises:
+        ModelError: If it is another.
+    """
+    description = adapter / "radialog.json"
+    training = read_json(description).get("training") if description.is_file() else None
+    recorded = training.get("base") if isinstance(training, dict) else None
+    if not isinstance(recorded, dict) or not (Path(base) / "config.json").is_file():
+        return
+    if recorded.get("fingerprint") not in (None, base_fingerprint(read_base(Path(base)).state)):
+        mend = f"give the folder of {recorded.get('name', 'the model it was trained on')}"
+        raise ModelError(f"not the base that the adapter in {adapter} was trained on", where=base, mend=mend)
 
 
 def extend_rows(weight: Tensor, rows: int) -> Tensor:
@@ -127,6 +172,10 @@ def base_fingerprint(state: State) -> str:
             hasher.update(f"{name} {list(state[name].shape[1:])} ".encode())
             hasher.update(head.contiguous().numpy().tobytes())
     return hasher.hexdigest()
+
+
+def _is_llava(settings: dict[str, Any]) -> bool:
+    return isinstance(settings.get("text_config"), dict) or any(key.startswith("mm_") for key in settings)
 
 
 def _renamed(name: str) -> str:

@@ -10,10 +10,9 @@ from peft.utils import get_peft_model_state_dict
 
 from radialog_instruct.errors import ModelError
 from radialog_model.convert.state import State
+from radialog_model.lora import KEPT_WHOLE
 from radialog_model.validation import check_fit
 
-MODULES = ("multi_modal_projector", "vision_tower")
-"""What an adapter file of this project holds whole, beside the LoRA."""
 _KEYS = ("base_model_name_or_path", "r", "lora_alpha", "lora_dropout", "bias", "fan_in_fan_out", "use_rslora")
 
 
@@ -37,7 +36,7 @@ def lora_config(settings: dict[str, Any], folder: Path) -> LoraConfig:
             raise ModelError(f"{key} is set, which RaDialog v2 does not use", where=where, mend="check the file")
     known = {key: settings[key] for key in _KEYS if settings.get(key) is not None}
     targets = "|".join(sorted(settings["target_modules"]))
-    return LoraConfig(**known, target_modules=rf".*language_model.*\.({targets})", modules_to_save=list(MODULES))
+    return LoraConfig(**known, target_modules=rf".*language_model.*\.({targets})", modules_to_save=list(KEPT_WHOLE))
 
 
 def add_lora(model: Any, config: LoraConfig, lora: State, *, where: str) -> Any:
@@ -55,13 +54,15 @@ def add_lora(model: Any, config: LoraConfig, lora: State, *, where: str) -> Any:
     Raises:
         ModelError: If tensors are missing, not known, or of the wrong shape.
     """
-    # PEFT takes the base's name from the model, and a model built from tensors has none.
-    model.name_or_path = config.base_model_name_or_path
+    named = config.base_model_name_or_path
+    config.base_model_name_or_path = None
     try:
-        wrapped = get_peft_model(model, config)
+        wrapped: Any = get_peft_model(model, config)
     except ValueError as error:
         first = str(error).strip().splitlines()[0]
         raise ModelError(f"the LoRA does not fit the model ({first})", where=where, mend="check --base") from error
+    # PEFT would store the name of the model it wraps, and one built from tensors has none.
+    wrapped.peft_config["default"].base_model_name_or_path = named
     expected = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
     adapters = {name: value for name, value in expected.items() if ".lora_" in name}
     check_fit(lora, adapters, where=where, mend="adapter_config.json must belong to these weights")

@@ -68,9 +68,11 @@ def _published(folder: Path) -> Tokenizer:
         return _legacy(Tokenizer.from_file(str(stored)) if stored.is_file() else _from_sentencepiece(folder))
     except RadialogError:
         raise
-    except Exception as error:  # noqa: BLE001 - tokenizers raises nothing narrower
+    except Exception as error:
         first = str(error).strip().splitlines()[0]
-        raise ModelError(f"the tokenizer cannot be read ({first})", where=str(folder), mend="download it again") from error
+        raise ModelError(
+            f"the tokenizer cannot be read ({first})", where=str(folder), mend="download it again"
+        ) from error
 
 
 def _from_sentencepiece(folder: Path) -> Tokenizer:

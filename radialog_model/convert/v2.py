@@ -88,7 +88,7 @@ def convert_v2(
     model: Any = LlavaForConditionalGeneration.from_pretrained(None, config=config, state_dict=state, dtype=dtype)
     adapter, adapter_file = read_either(source, ADAPTER)
     with_lora = add_lora(model, lora_settings, _lora(adapter, adapter_file), where=str(adapter_file))
-    processor = build_processor(tokenizer, tower.model.config)
+    processor = build_processor(tokenizer, tower.model.config, image_size=tower.model.config.image_size)
     validate_tokens(model, processor)
     result = with_lora.merge_and_unload() if merge else with_lora
     return Converted(result.eval(), processor, lora_settings.base_model_name_or_path, fingerprint)

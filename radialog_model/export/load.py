@@ -8,22 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
-from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 from radialog_instruct.errors import ModelError, UsageError
 from radialog_model import register
-from radialog_model.checkpoint import RADIALOG_FILE, checkpoint_folder, validate_tokens
-from radialog_model.convert.base import base_fingerprint, read_base, with_rows
-from radialog_model.convert.lora import add_lora
-from radialog_model.convert.state import State, read_file, read_json
-from radialog_model.validation import check_fit, few
+from radialog_model.checkpoint import RADIALOG_FILE, validate_tokens
+from radialog_model.convert.state import read_json
+from radialog_model.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_adapter
+from radialog_model.validation import few
 
-ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 CARRIED = ("findings_head.safetensors", "findings_head.json", "tokenizer.model")
 """Files that go along unchanged."""
-_PEFT_PREFIX = "base_model.model."
 
 
 @dataclass(frozen=True)
@@ -98,39 +93,9 @@ def _whole(folder: Path, dtype: torch.dtype | None) -> Any:
     return model
 
 
-def _merged(folder: Path, base_name: str | None, dtype: torch.dtype | None) -> Any:
-    settings = LoraConfig.from_pretrained(str(folder))
-    named = base_name or settings.base_model_name_or_path
-    mend = "name the folder of the base model with --base"
-    if not named:
-        raise ModelError("the adapter names no base model", where=str(folder / ADAPTER_CONFIG), mend=mend)
-    try:
-        base = read_base(checkpoint_folder(named))
-    except ModelError as error:
-        raise ModelError(f"the adapter's base cannot be read: {error.what}", where=error.where, mend=mend) from error
-    config = AutoConfig.from_pretrained(folder)
-    recorded = _recorded_base(folder).get("fingerprint")
-    if recorded is not None and recorded != base_fingerprint(base.state):
-        raise ModelError(f"not the base that the adapter in {folder} was trained on", where=str(base.folder), mend=mend)
-    stored = read_file(folder / ADAPTER_WEIGHTS)
-    lora = {name: value for name, value in stored.items() if ".lora_" in name}
-    whole = {name.removeprefix(_PEFT_PREFIX): value for name, value in stored.items() if ".lora_" not in name}
-    state: State = with_rows(base.state, config.text_config.vocab_size) | whole
-    kind: Any = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
-    with torch.device("meta"):
-        expected = kind(config).state_dict()
-    check_fit(state, expected, where=str(base.folder), mend=f"the adapter in {folder} was trained on another base")
-    model = kind.from_pretrained(None, config=config, state_dict=state, dtype=dtype or _stored(base.state))
-    settings.modules_to_save = None
-    return add_lora(model, settings, lora, where=str(folder / ADAPTER_WEIGHTS)).merge_and_unload()
-
-
-def _stored(state: State) -> torch.dtype:
-    return state["model.language_model.embed_tokens.weight"].dtype
-
-
-def _recorded_base(folder: Path) -> dict[str, Any]:
-    path = folder / RADIALOG_FILE
-    training = read_json(path).get("training") if path.is_file() else None
-    base = training.get("base") if isinstance(training, dict) else None
-    return base if isinstance(base, dict) else {}
+def _merged(folder: Path, base: str | None, dtype: torch.dtype | None) -> Any:
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        mend = "of a publication, radialog-model convert makes a checkpoint first"
+        raise ModelError(f"no {ADAPTER_WEIGHTS}: not an adapter of this project", where=str(folder), mend=mend)
+    stored: Any = AutoConfig.from_pretrained(folder).dtype
+    return load_adapter(folder, base_model=base, dtype=dtype or stored or torch.float16)

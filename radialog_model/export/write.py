@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from radialog_instruct.errors import UsageError
+from radialog_instruct.errors import ModelError, UsageError
 from radialog_model.biovil import BioViLTConfig
 from radialog_model.checkpoint import RADIALOG_FILE
 from radialog_model.convert.state import read_json
@@ -21,7 +21,8 @@ from radialog_model.export.auto_map import add_auto_map
 from radialog_model.export.card import CardFacts, Kind, Loading, render_card
 from radialog_model.export.engines import VLLM_TOWERS, check_vllm_tower, language_model, rename_tower_keys
 from radialog_model.export.folder import foreign_files, model_folder
-from radialog_model.export.load import ADAPTER_CONFIG, Source, is_adapter, read_source
+from radialog_model.export.load import Source, is_adapter, read_source
+from radialog_model.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, save_adapter
 
 Format = Literal["hf", "vllm", "text"]
 Log = Callable[[str], None]
@@ -107,8 +108,7 @@ def save_model(
     """
     disable_progress_bar()
     if hasattr(model, "peft_config"):
-        model.save_pretrained(folder, save_embedding_layers=False)
-        model.get_base_model().config.save_pretrained(folder)
+        save_adapter(model, folder)
     else:
         model.save_pretrained(folder, max_shard_size=max_shard_size)
     processor.save_pretrained(folder)
@@ -166,6 +166,9 @@ def _write(source: Source, folder: Path, title: str, options: ExportOptions, log
 def _copy_adapter(folder: Path, target: Path, title: str, options: ExportOptions, log: Log) -> None:
     from transformers import AutoConfig
 
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        mend = "of a publication, radialog-model convert makes a checkpoint first"
+        raise ModelError(f"no {ADAPTER_WEIGHTS}: not an adapter of this project", where=str(folder), mend=mend)
     foreign = set(foreign_files(folder))
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.name not in foreign and path.name != CARD:

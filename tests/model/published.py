@@ -21,7 +21,9 @@ DEPTHS, WIDTHS, STEM, DIM = (2, 1, 1, 1), (8, 16, 24, 32), 8, 16
 HIDDEN, LAYERS, R, ALPHA = 64, 2, 4, 8
 LINEARS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj")
 LINEARS += ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
-TEXTS = ["A chat between a user and a radiologist. USER: Predicted Findings: edema. ASSISTANT: The lungs are clear."] * 3
+TEXTS = [
+    "A chat between a user and a radiologist. USER: Predicted Findings: edema. ASSISTANT: The lungs are clear."
+] * 3
 
 
 def _norm(prefix: str, width: int, g: torch.Generator) -> State:
@@ -48,7 +50,9 @@ def tower_state(seed: int = 0) -> State:
         inner = width // 4
         for block in range(depth):
             at = f"{body}.layer{stage}.{block}"
-            for number, (rows, columns, side) in enumerate(((inner, channels, 1), (inner, inner, 3), (width, inner, 1)), 1):
+            for number, (rows, columns, side) in enumerate(
+                ((inner, channels, 1), (inner, inner, 3), (width, inner, 1)), 1
+            ):
                 state[f"{at}.conv{number}.weight"] = _conv(rows, columns, side, g)
                 state |= _norm(f"{at}.bn{number}", rows, g)
             if block == 0 and (stage > 1 or channels != width):

@@ -52,7 +52,10 @@ def test_lost_statistics_are_an_error_that_names_them() -> None:
     [
         ({"encoder.encoder.layer9": torch.ones(1)}, "names that BioViL-T does not have: encoder.encoder.layer9"),
         ({"encoder.encoder.bn1.weight": torch.ones(3)}, r"wrong shape: stem.1.weight is \[3\] and not \[8\]"),
-        ({"encoder.backbone_to_vit.weight": None}, "not BioViL-T image weights: encoder.backbone_to_vit.weight is missing"),
+        (
+            {"encoder.backbone_to_vit.weight": None},
+            "not BioViL-T image weights: encoder.backbone_to_vit.weight is missing",
+        ),
     ],
 )
 def test_files_of_something_else_are_named(change, message: str) -> None:
@@ -72,7 +75,10 @@ def test_a_file_that_is_not_the_published_one_is_noted(tmp_path: Path, monkeypat
 def test_the_command_writes_a_tower_that_auto_model_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, out = tmp_path / "biovil.pt", tmp_path / "tower"
     torch.save(tower_state(), source)
-    assert run_app(app, "radialog-model", ["convert", "--from", "biovilt", "--source", str(source), "--output", str(out)]) == 0
+    assert (
+        run_app(app, "radialog-model", ["convert", "--from", "biovilt", "--source", str(source), "--output", str(out)])
+        == 0
+    )
     said = capsys.readouterr().err
     assert "left behind: encoder.encoder.fc (2 tensors), encoder.vit_pooler (2 tensors), projector (2 tensors)" in said
     assert "MD5" in said

@@ -23,6 +23,7 @@ from tests.model.published import Publication, old_features, publish_v2
 PIXELS = torch.rand(1, 3, 448, 448, generator=torch.Generator().manual_seed(2))
 TEXT = [1, 270, 280, 290]
 QUESTION = [300, 290, 310]
+SECOND = "pytorch_model-00002-of-00002.bin"
 
 
 @pytest.fixture(scope="module")
@@ -116,16 +117,26 @@ def test_a_base_in_the_form_of_transformers_gives_the_same_model(published: Publ
     assert all(torch.equal(left[name], right[name]) for name in left)
 
 
-def test_an_adapter_is_kept_and_merges_to_the_same_weights(published: Publication, converted: Path, tmp_path: Path) -> None:
+def test_an_adapter_is_kept_and_merges_to_the_same_weights(
+    published: Publication, converted: Path, tmp_path: Path
+) -> None:
     adapter, merged = tmp_path / "adapter", tmp_path / "merged"
     assert command(published, adapter, "--no-merge") == 0
     stored = load_file(adapter / "adapter_model.safetensors")
     assert "base_model.model.model.vision_tower.stem.1.running_var" in stored
     assert not any("embed_tokens" in name or "lm_head" in name for name in stored)
     assert not list(adapter.glob("model*.safetensors"))
+    settings = json.loads((adapter / "adapter_config.json").read_text())
+    assert settings["base_model_name_or_path"] == "liuhaotian/llava-v1.5-7b"
+    other = publish_v2(tmp_path / "other").base
+    torch.save({n: -v for n, v in torch.load(other / SECOND, weights_only=True).items()}, other / SECOND)
+    with pytest.raises(ModelError, match=r"not the base that the adapter .* was trained on"):
+        load_checkpoint(adapter, base_model=str(other))
+    with pytest.raises(ModelError, match="the base model cannot be loaded"):
+        load_checkpoint(adapter)
     given = ["export", "--weights", str(adapter), "--base", str(published.base), "--merge", "--output", str(merged)]
     assert run_app(app, "radialog-model", given) == 0
-    left, right = load_file(converted / "model.safetensors"), load_file(merged / "model.safetensors")
+    left, right = (load_checkpoint(folder).model.state_dict() for folder in (converted, merged))
     assert left.keys() == right.keys()
     for name in left:
         torch.testing.assert_close(left[name], right[name], atol=1e-6, rtol=1e-6)
@@ -146,7 +157,9 @@ def convert(source: Path, base: Path, **more):
     return convert_v2(source, base, **given), lines
 
 
-def test_lost_statistics_are_refused_and_filled_from_the_published_encoder(published: Publication, tmp_path: Path) -> None:
+def test_lost_statistics_are_refused_and_filled_from_the_published_encoder(
+    published: Publication, tmp_path: Path
+) -> None:
     def lose(state) -> None:
         for name in [name for name in state if "running_" in name or "num_batches" in name]:
             del state[name]
@@ -175,12 +188,32 @@ def test_the_extended_file_goes_before_the_plain_one(published: Publication, tmp
 @pytest.mark.parametrize(
     ("file", "name", "value", "message"),
     [
-        ("adapter_model.bin", "base_model.model.model.layers.1.mlp.up_proj.lora_A.weight", None, "missing: .*up_proj.lora_A"),
-        ("adapter_model.bin", "base_model.model.model.layers.9.mlp.up_proj.lora_A.weight", torch.ones(4, 64), "not known: "),
-        ("adapter_model.bin", "base_model.model.model.layers.1.mlp.up_proj.lora_A.weight", torch.ones(3, 64), "wrong shape: "),
+        (
+            "adapter_model.bin",
+            "base_model.model.model.layers.1.mlp.up_proj.lora_A.weight",
+            None,
+            "missing: .*up_proj.lora_A",
+        ),
+        (
+            "adapter_model.bin",
+            "base_model.model.model.layers.9.mlp.up_proj.lora_A.weight",
+            torch.ones(4, 64),
+            "not known: ",
+        ),
+        (
+            "adapter_model.bin",
+            "base_model.model.model.layers.1.mlp.up_proj.lora_A.weight",
+            torch.ones(3, 64),
+            "wrong shape: ",
+        ),
         ("adapter_model.bin", "base_model.model.model.norm.weight", torch.ones(64), "no part of a LoRA"),
         ("non_lora_trainables.bin", "base_model.model.model.mm_projector.2.bias", None, "missing: .*linear_2.bias"),
-        ("non_lora_trainables.bin", "base_model.model.model.image_pooler.bert", torch.ones(1), "does not have: image_pooler"),
+        (
+            "non_lora_trainables.bin",
+            "base_model.model.model.image_pooler.bert",
+            torch.ones(1),
+            "does not have: image_pooler",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(published: Publication, tmp_path: Path, file, name, value, message) -> None:
@@ -196,7 +229,9 @@ def test_what_does_not_fit_is_named(published: Publication, tmp_path: Path, file
 
 def test_another_base_is_refused(published: Publication, tmp_path: Path) -> None:
     LlamaForCausalLM(published.text_config()).save_pretrained(tmp_path / "vicuna")
-    with pytest.raises(ModelError, match=r"a language model alone.*give the folder of liuhaotian/llava-v1\.5-7b with --base"):
+    with pytest.raises(
+        ModelError, match=r"a language model alone.*give the folder of liuhaotian/llava-v1\.5-7b with --base"
+    ):
         convert(published.source, tmp_path / "vicuna")
     wider = tmp_path / "wider"
     shutil.copytree(published.base, wider)
