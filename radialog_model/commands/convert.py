@@ -43,34 +43,35 @@ def convert(
         Dtype.BFLOAT16
     ),
     biovilt: Annotated[
-        Path | None, typer.Option(help="v2: published BioViL-T file that fills what the source lacks of the tower.")
+        Path | None, typer.Option(help="Published BioViL-T file: v1's tower; fills what v2's files lack of theirs.")
+    ] = None,
+    projector: Annotated[
+        Path | None, typer.Option(help="v1: state dict of the original's random visual_encoder.projector.")
     ] = None,
     max_shard_size: Annotated[str, typer.Option(help="Largest weight file.")] = "5GB",
     force: Annotated[bool, typer.Option("--force", help="Replace an older model folder.")] = False,
 ) -> None:
     """Turn published weights into a checkpoint of this project, or into a tower for training."""
     _check(published, source, base, biovilt)
+    if published == Publication.V1 and not merge:
+        raise UsageError("v1 is only converted whole", where="--no-merge", mend="leave it out")
+    if published != Publication.V1 and projector is not None:
+        raise UsageError("only v1 has such a projector", where="--projector", mend="leave it out")
     need_torch("peft")
-    from radialog_model.convert.publish import Places, publish_tower, publish_v2
+    from radialog_model.convert.publish import Job, publish_tower, publish_v1, publish_v2
     from radialog_model.export.folder import check_output
     from radialog_model.export.write import DTYPES, check_shard_size
 
     check_output(output, force=force)
     check_shard_size(max_shard_size)
-    places = Places(source, output, force)
-    if published == Publication.BIOVILT:
-        publish_tower(places, _log)
+    if base is None:
+        publish_tower(source, output, _log, force=force)
     else:
-        assert base is not None
-        publish_v2(
-            places,
-            base,
-            merge=merge,
-            dtype=DTYPES[dtype.value],
-            biovilt=biovilt,
-            max_shard_size=max_shard_size,
-            log=_log,
-        )
+        job = Job(source, output, base, merge, DTYPES[dtype.value], biovilt, max_shard_size, force)
+        if published == Publication.V1:
+            publish_v1(job, projector, _log)
+        else:
+            publish_v2(job, _log)
     _log(f"written: {output}")
 
 

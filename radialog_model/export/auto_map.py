@@ -12,7 +12,7 @@ from radialog_model import biovil
 TOWER_CODE, MODEL_CODE = "modeling_biovil_t.py", "modeling_radialog.py"
 _MODEL_SOURCE = '''"""A stock LLaVA whose image tower is BioViL-T; importing this file registers the tower."""
 
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, LlavaConfig, LlavaForConditionalGeneration
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, LlavaConfig, LlavaForConditionalGeneration, LlavaModel
 
 from .modeling_biovil_t import BioViLTConfig, BioViLTModel
 
@@ -25,13 +25,23 @@ class RaDialogConfig(LlavaConfig):
     """The stock configuration under a name of its own, so that loading it imports this file."""
 
 
+class RaDialogModel(LlavaModel):
+    """The stock model without its output layer; engines build it from the configuration."""
+
+    config_class = RaDialogConfig
+
+
 class RaDialogForConditionalGeneration(LlavaForConditionalGeneration):
     """The stock model under a name of its own."""
 
     config_class = RaDialogConfig
+
+
+AutoModel.register(RaDialogConfig, RaDialogModel, exist_ok=True)
 '''
 _AUTO_MAP = {
     "AutoConfig": "modeling_radialog.RaDialogConfig",
+    "AutoModel": "modeling_radialog.RaDialogModel",
     "AutoModelForImageTextToText": "modeling_radialog.RaDialogForConditionalGeneration",
 }
 

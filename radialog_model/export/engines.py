@@ -15,6 +15,7 @@ from radialog_instruct.errors import UsageError
 
 VLLM_TOWERS = ("clip_vision_model", "siglip_vision_model")
 """Towers of a LLaVA that vLLM runs natively."""
+INDEX = "model.safetensors.index.json"
 _TOWER_KEY = re.compile(r"^((?:model\.)?vision_tower\.)(?!vision_model\.)")
 _LANGUAGE = "model.language_model."
 
@@ -53,12 +54,29 @@ def rename_tower_keys(folder: Path) -> int:
         if new.keys() != state.keys():
             renamed += len(new.keys() - state.keys())
             save_file(new, path, metadata)
-    index = folder / "model.safetensors.index.json"
+    index = folder / INDEX
     if index.is_file():
         content = json.loads(index.read_text())
         content["weight_map"] = {_TOWER_KEY.sub(r"\1vision_model.", k): v for k, v in content["weight_map"].items()}
         index.write_text(json.dumps(content, indent=2) + "\n")
     return renamed
+
+
+def write_index(folder: Path) -> None:
+    """Write the index of a single weight file, which a saved model has only where it lies in shards.
+
+    Without one vLLM reads every safetensors file of a folder as the model's, the findings head too.
+
+    Args:
+        folder: A saved model.
+    """
+    weights, index = folder / "model.safetensors", folder / INDEX
+    if not weights.is_file() or index.is_file():
+        return
+    with safe_open(weights, "pt") as stored:
+        placed = dict.fromkeys(stored.keys(), weights.name)
+    content = {"metadata": {"total_size": weights.stat().st_size}, "weight_map": placed}
+    index.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 def language_model(model: Any) -> Any:

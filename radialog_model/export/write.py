@@ -19,7 +19,7 @@ from radialog_model.checkpoint import RADIALOG_FILE
 from radialog_model.convert.state import read_json
 from radialog_model.export.auto_map import add_auto_map
 from radialog_model.export.card import CardFacts, Kind, Loading, render_card
-from radialog_model.export.engines import VLLM_TOWERS, check_vllm_tower, language_model, rename_tower_keys
+from radialog_model.export.engines import VLLM_TOWERS, check_vllm_tower, language_model, rename_tower_keys, write_index
 from radialog_model.export.folder import foreign_files, model_folder
 from radialog_model.export.load import Source, is_adapter, read_source
 from radialog_model.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, save_adapter
@@ -144,6 +144,7 @@ def _write(source: Source, folder: Path, title: str, options: ExportOptions, log
     else:
         save_model(folder, source.model, source.processor, source.described, max_shard_size=options.max_shard_size)
         source.carry(folder)
+        write_index(folder)
     if options.form == "vllm":
         log(f"{rename_tower_keys(folder)} tensors of the tower named as vLLM looks for them")
     if options.auto_map:
