@@ -96,7 +96,9 @@ def publish_v1(job: Job, projector: Path | None, log: Log) -> None:
     with model_folder(job.output, force=job.force) as folder:
         base = checkpoint_folder(job.base)
         tower, note = read_biovilt(job.biovilt)
-        log(note or f"tower: {tower.describe_unused()}")
+        if note:
+            log(note)
+        log(f"tower: {tower.describe_unused()}")
         tokenizer = llava_tokenizer(base)
         built = align.convert_align_v1(
             align.read_v1_stage1(job.source / V1_STAGE1),

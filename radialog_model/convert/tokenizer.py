@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
-from transformers import AddedToken, LlamaTokenizer, PreTrainedTokenizerFast
+from transformers import LlamaTokenizer, PreTrainedTokenizerFast
 
 from radialog_instruct.errors import ModelError, RadialogError, missing_extra
 from radialog_model.convert.state import read_json
@@ -46,15 +46,13 @@ def llava_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
         bos_token=_content(settings.get("bos_token"), "<s>"),
         eos_token=_content(settings.get("eos_token"), "</s>"),
         unk_token=_content(settings.get("unk_token"), "<unk>"),
+        extra_special_tokens={"image_token": IMAGE_TOKEN},
         padding_side="left",
         clean_up_tokenization_spaces=False,
         model_input_names=["input_ids", "attention_mask"],
     )
     pad = _content(settings.get("pad_token"), "<unk>")
     tokenizer.pad_token = pad if pad in tokenizer.get_vocab() else "<unk>"
-    image = AddedToken(IMAGE_TOKEN, normalized=False, special=True)
-    tokenizer.add_tokens([image], special_tokens=True)
-    tokenizer.image_token = IMAGE_TOKEN
     return tokenizer
 
 

@@ -10,9 +10,13 @@ from radialog_instruct.errors import UsageError
 from radialog_model import biovil
 
 TOWER_CODE, MODEL_CODE = "modeling_biovil_t.py", "modeling_radialog.py"
-_MODEL_SOURCE = '''"""A stock LLaVA whose image tower is BioViL-T; importing this file registers the tower."""
+_MODEL_SOURCE = '''"""A stock LLaVA whose image tower is BioViL-T; importing this file registers the tower.
 
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, LlavaConfig, LlavaForConditionalGeneration, LlavaModel
+The classes are the stock ones under their own names, by which transformers and engines look up how weights are named.
+"""
+
+import transformers
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModel
 
 from .modeling_biovil_t import BioViLTConfig, BioViLTModel
 
@@ -21,28 +25,28 @@ if BioViLTConfig.model_type not in CONFIG_MAPPING:
     AutoModel.register(BioViLTConfig, BioViLTModel)
 
 
-class RaDialogConfig(LlavaConfig):
-    """The stock configuration under a name of its own, so that loading it imports this file."""
+class LlavaConfig(transformers.LlavaConfig):
+    """Its loading imports this file."""
 
 
-class RaDialogModel(LlavaModel):
-    """The stock model without its output layer; engines build it from the configuration."""
+class LlavaModel(transformers.LlavaModel):
+    """The model without its output layer, which engines build."""
 
-    config_class = RaDialogConfig
-
-
-class RaDialogForConditionalGeneration(LlavaForConditionalGeneration):
-    """The stock model under a name of its own."""
-
-    config_class = RaDialogConfig
+    config_class = LlavaConfig
 
 
-AutoModel.register(RaDialogConfig, RaDialogModel, exist_ok=True)
+class LlavaForConditionalGeneration(transformers.LlavaForConditionalGeneration):
+    """The model."""
+
+    config_class = LlavaConfig
+
+
+AutoModel.register(LlavaConfig, LlavaModel, exist_ok=True)
 '''
 _AUTO_MAP = {
-    "AutoConfig": "modeling_radialog.RaDialogConfig",
-    "AutoModel": "modeling_radialog.RaDialogModel",
-    "AutoModelForImageTextToText": "modeling_radialog.RaDialogForConditionalGeneration",
+    "AutoConfig": "modeling_radialog.LlavaConfig",
+    "AutoModel": "modeling_radialog.LlavaModel",
+    "AutoModelForImageTextToText": "modeling_radialog.LlavaForConditionalGeneration",
 }
 
 
