@@ -10,7 +10,7 @@ from radialog_instruct.terminal import run_app
 from radialog_model.commands.convert import convert
 from radialog_model.commands.export import export
 from radialog_model.commands.generate import generate
-from radialog_model.commands.train import train
+from radialog_model.commands.train import configs, train
 
 app = typer.Typer(
     help="Train the RaDialog reference model and let it answer.",
@@ -26,6 +26,7 @@ def _main() -> None:
 
 
 app.command()(train)
+app.command()(configs)
 app.command()(generate)
 app.command()(convert)
 app.command()(export)

@@ -160,7 +160,7 @@ class TrainConfig(_Settings):
         if unknown:
             raise ValueError(f"no task {unknown[0]!r}; the tasks are {', '.join(TASK_NAMES)}")
         if self.base_model is None and (self.dialog.lora is not None or self.dialog.quantization != "none"):
-            raise ValueError("lora and quantization need 'base_model'")
+            raise ValueError("lora and quantization need 'base_model': give it here or as --base-model")
         if self.tower is not None and self.tower_weights is not None:
             raise ValueError("'tower' trains one from scratch; with 'tower_weights' leave it out")
         return self
@@ -186,20 +186,16 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> TrainConfig:
             _override(values, override)
         return TrainConfig.model_validate(values)
     except OSError as error:
-        mend = f"give a YAML file or one of: {', '.join(shipped_configs())}"
+        mend = f"give a YAML file or one of: {', '.join(sorted(path.stem for path in CONFIGS.glob('*.yaml')))}"
         raise UsageError("no such configuration", where=name, mend=mend) from error
     except yaml.YAMLError as error:
         raise UsageError(f"not YAML ({error})", where=str(path)) from error
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        what = f"{key}: {first['msg']}" if key else first["msg"]
+        message = first["msg"].removeprefix("Value error, ")
+        what = f"{key}: {message}" if key else message
         raise UsageError(what, where=str(path), mend="mend the key") from error
-
-
-def shipped_configs() -> list[str]:
-    """Return the names of the shipped training configurations."""
-    return sorted(path.stem for path in CONFIGS.glob("*.yaml") if "dialog:" in path.read_text(encoding="utf-8"))
 
 
 def _override(values: dict[str, Any], override: str) -> None:

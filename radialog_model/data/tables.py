@@ -84,8 +84,11 @@ class ArrayTable:
     def _describe(self, described: dict[str, object]) -> None:
         path = self.folder / _SHAPE
         if not path.is_file():
-            path.write_text(json.dumps(described) + "\n", encoding="utf-8")
-        elif json.loads(path.read_text(encoding="utf-8")) != described:
+            temporary = path.with_suffix(f".{os.getpid()}")  # ranks may come at the same time
+            temporary.write_text(json.dumps(described) + "\n", encoding="utf-8")
+            temporary.replace(path)
+            return
+        if json.loads(path.read_text(encoding="utf-8")) != described:
             mend = "delete the folder, or choose another"
             raise DataError("a table of other arrays lies here", where=str(self.folder), mend=mend)
 

@@ -66,8 +66,9 @@ def run_dialog_stage(job: Job, work: Path, log: Log) -> Trained:
     """
     stage = job.config.dialog
     encoder = job.encoder()
-    train_plan = _plan(job, job.train, encoder, work, stage, epochs=stage.epochs)
-    validation_plan = _plan(job, job.validation, encoder, work, stage, epochs=1)
+    with job.first_process():
+        train_plan = _plan(job, job.train, encoder, work, stage, epochs=stage.epochs)
+        validation_plan = _plan(job, job.validation, encoder, work, stage, epochs=1)
     left_out = _report_left_out(job.train, train_plan, log)
     model = _prepare_model(job)
     if stage.throughput.compile:
@@ -132,6 +133,9 @@ def _report_left_out(rows: Rows, plan: Plan, log: Log) -> dict[str, int]:
 
 def _prepare_model(job: Job) -> Any:
     stage, model = job.config.dialog, job.model
+    tower: Any = model.model.vision_tower
+    if "tower" not in stage.train and hasattr(tower.config, "freeze_batchnorm"):
+        tower.config.freeze_batchnorm = True  # else its statistics would drift though no weight learns
     if stage.lora is not None:
         assert job.config.base_model is not None
         return add_lora(
@@ -142,7 +146,7 @@ def _prepare_model(job: Job) -> Any:
             quantized=stage.quantization != "none",
         )
     parts: dict[str, Any] = {
-        "tower": model.model.vision_tower,
+        "tower": tower,
         "projector": model.model.multi_modal_projector,
         "llm": model.model.language_model,
     }
