@@ -63,6 +63,7 @@ def render_card(facts: CardFacts) -> str:
     tower = facts.config.vision_config
     whole = f"{text.model_type}, {text.num_hidden_layers} layers of {text.hidden_size}, {text.vocab_size} tokens"
     flags = "" if facts.native_vllm or facts.kind == "text" else " --model-impl transformers"
+    flags += " --trust-remote-code" if facts.loading == "remote" else ""
     card = prompts.render(
         "cards/model.md",
         "card",

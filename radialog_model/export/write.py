@@ -110,7 +110,8 @@ def save_model(
     if hasattr(model, "peft_config"):
         save_adapter(model, folder)
     else:
-        model.save_pretrained(folder, max_shard_size=max_shard_size)
+        # the names a model has in memory: engines that build it from other code look for these
+        model.save_pretrained(folder, max_shard_size=max_shard_size, save_original_format=False)
     processor.save_pretrained(folder)
     (folder / RADIALOG_FILE).write_text(json.dumps(described, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 

@@ -109,6 +109,7 @@ def test_the_code_that_travels_is_enough_where_the_package_is_missing(tmp_path: 
     expected = logits(out)
     assert type(load_checkpoint(out).model) is LlavaForConditionalGeneration
     shutil.copyfile(sorted((demo_dir() / "images").glob("*.jpg"))[0], out / "chest.jpg")
+    assert "vllm serve . --model-impl transformers --trust-remote-code\n" in (out / "README.md").read_text()
     code = BLOCKED + card_code(out).replace("max_new_tokens=300", "max_new_tokens=8")
     code += f"""
 import torch
