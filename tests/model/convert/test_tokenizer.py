@@ -17,6 +17,7 @@ PROMPT = f"<s>{PIECES[0]}<image>{PIECES[1]}</s>{PIECES[2]}"
 def test_a_prompt_gets_the_token_ids_of_sentencepiece(tmp_path: Path) -> None:
     """The original code gives sentencepiece every piece between special tokens by itself."""
     sentencepiece = pytest.importorskip("sentencepiece")
+    pytest.importorskip("google.protobuf")
     (tmp_path / "text.txt").write_text("\n".join(TEXTS * 20))
     sentencepiece.SentencePieceTrainer.train(
         input=str(tmp_path / "text.txt"),
