@@ -22,6 +22,7 @@ from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
 from radialog_instruct.errors import ModelError
 from radialog_model import register
+from radialog_model.convert.base import llava_language_model
 from radialog_model.presets import Preset, build_project, project_config, scratch_llm
 from radialog_model.processing import build_processor
 from radialog_model.prompts import IMAGE_TOKEN
@@ -115,9 +116,9 @@ def load_llm(base_model: str, *, dtype: torch.dtype, quantization: str, vocabula
     made.
 
     Args:
-        base_model: Folder or Hub name.
+        base_model: Folder or Hub name; of the folder of a LLaVA its language model is taken.
         dtype: Type of the weights.
-        quantization: ``none`` or ``4bit``.
+        quantization: ``none`` or ``4bit``; a LLaVA's language model is not quantized.
         vocabulary: Tokens of the tokenizer.
 
     Raises:
@@ -127,7 +128,9 @@ def load_llm(base_model: str, *, dtype: torch.dtype, quantization: str, vocabula
     if quantization == "4bit":
         options["quantization_config"] = _four_bits(dtype)
     try:
-        llm: Any = AutoModelForCausalLM.from_pretrained(base_model, **options)
+        llm: Any = llava_language_model(base_model, dtype) or AutoModelForCausalLM.from_pretrained(
+            base_model, **options
+        )
     except (OSError, ValueError, KeyError, ImportError) as error:
         mend = "give the folder of a language model, or the name of a Hub repository you can reach"
         first = str(error).strip().splitlines()[0]

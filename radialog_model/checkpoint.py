@@ -20,6 +20,7 @@ from radialog_model.findings import FindingsExtractor, FindingsHead, FindingsPre
 from radialog_model.findings.extractor import FOLDER as FINDINGS_FOLDER
 from radialog_model.processing import image_features
 from radialog_model.prompts import Variant
+from radialog_model.validation import check_tokens, few
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -83,6 +84,7 @@ def load_checkpoint(
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0]
         raise ModelError(f"the checkpoint cannot be loaded ({first})", where=str(folder)) from error
+    validate_tokens(model, processor)
     processor.tokenizer.padding_side = "left"
     described = _description(folder)
     model = model.to(device).eval()
@@ -145,11 +147,13 @@ def save_checkpoint(
 
 
 def validate_tokens(model: LlavaForConditionalGeneration, processor: LlavaProcessor) -> None:
-    """Check that the processor writes as many image tokens as the tower makes features.
+    """Check that the tokenizer fits and the processor writes as many image tokens as the tower makes features.
 
     Raises:
-        ModelError: If it does not.
+        ModelError: If they do not.
     """
+    embeddings: Any = model.get_input_embeddings()
+    check_tokens(model.config, processor, len(embeddings.weight))
     crop = processor.image_processor.crop_size
     features = image_features(model.config, crop["height"])
     counted = processor._get_num_multimodal_tokens(image_sizes=[[crop["height"], crop["width"]]])
@@ -189,7 +193,7 @@ def _load_model(folder: Path, base_model: str | None, dtype: torch.dtype) -> Lla
     model: LlavaForConditionalGeneration
     model, report = loaded
     wrong = [
-        f"{kind.replace('_', ' ')}: {sorted(report[kind])[0]}"
+        f"{kind.replace('_', ' ')}: {few(report[kind])}"
         for kind in ("missing_keys", "unexpected_keys")
         if report.get(kind)
     ]
@@ -199,13 +203,13 @@ def _load_model(folder: Path, base_model: str | None, dtype: torch.dtype) -> Lla
 
 
 def checkpoint_folder(weights: str | Path | None) -> Path:
-    """Return the folder of a checkpoint, fetched from the Hub where it is a repository's name.
+    """Return the folder of a checkpoint or base model, fetched from the Hub where it is the name of a repository.
 
     Args:
         weights: Folder or repository id; the embedded demonstration weights by default.
 
     Raises:
-        ModelError: If there is no such checkpoint.
+        ModelError: If it is neither.
     """
     if weights is None:
         return demonstration_weights_dir()

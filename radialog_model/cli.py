@@ -7,6 +7,8 @@ import sys
 import typer
 
 from radialog_instruct.terminal import run_app
+from radialog_model.commands.convert import convert
+from radialog_model.commands.export import export
 from radialog_model.commands.findings import app as findings
 from radialog_model.commands.generate import generate
 from radialog_model.commands.train import configs, train
@@ -28,6 +30,8 @@ app.command()(train)
 app.command()(configs)
 app.command()(generate)
 app.add_typer(findings, name="findings")
+app.command()(convert)
+app.command()(export)
 
 
 def main() -> None:

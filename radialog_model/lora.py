@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoModel, LlavaForConditionalGeneration
 from radialog_instruct.errors import ModelError
 from radialog_model.assemble import compose, load_llm
 from radialog_model.config import Lora
+from radialog_model.convert.base import check_recorded_base
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 KEPT_WHOLE = ("multi_modal_projector", "vision_tower")
@@ -93,6 +94,7 @@ def load_adapter(folder: Path, *, base_model: str | None, dtype: torch.dtype) ->
     """
     config: Any = AutoConfig.from_pretrained(folder)
     base = base_model or json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    check_recorded_base(folder, base)
     llm: Any = load_llm(base, dtype=dtype, quantization="none", vocabulary=config.text_config.vocab_size)
     for size in ("hidden_size", "num_hidden_layers", "vocab_size"):
         wanted, found = getattr(config.text_config, size), getattr(llm.config, size)

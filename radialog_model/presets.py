@@ -10,7 +10,7 @@ from transformers import Dinov2Config, LlamaConfig, LlavaConfig, LlavaForConditi
 from radialog_instruct.errors import UsageError
 from radialog_model import register
 from radialog_model.biovil import BioViLTConfig
-from radialog_model.processing import crop_tokens
+from radialog_model.processing import crop_tokens, has_class_token
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def project_config(
         text_config=llm,
         image_token_index=image_token_id,
         image_seq_length=crop_tokens(tower, image_size),
-        vision_feature_select_strategy="full" if isinstance(tower, BioViLTConfig) else "default",
+        vision_feature_select_strategy="default" if has_class_token(tower) else "full",
         vision_feature_layer=-1,
         tie_word_embeddings=text.tie_word_embeddings,
     )

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from transformers import LlavaConfig
 
 PAD, BOS, EOS = "<pad>", "<s>", "</s>"
+WITHOUT_CLASS_TOKEN = (BioViLTConfig.model_type, "siglip_vision_model")
+"""Towers whose hidden states are patches alone."""
 RESIZE_MARGIN = 8 / 7
 """The short side is resized to this multiple of the crop, as in the published 512 -> 448."""
 
@@ -83,15 +85,20 @@ def build_processor(
         do_convert_rgb=True,
     )
     stride: Any = tower
-    has_class_token = not isinstance(tower, BioViLTConfig)
+    class_token = has_class_token(tower)
     return LlavaProcessor(
         image_processor=images,
         tokenizer=tokenizer,
         patch_size=stride.patch_size,
-        vision_feature_select_strategy="default" if has_class_token else "full",
-        num_additional_image_tokens=int(has_class_token),
+        vision_feature_select_strategy="default" if class_token else "full",
+        num_additional_image_tokens=int(class_token),
         chat_template=chat_template(),
     )
+
+
+def has_class_token(tower: PreTrainedConfig) -> bool:
+    """Tell whether a tower puts a class token before its patches, as CLIP and DINOv2 do."""
+    return tower.model_type not in WITHOUT_CLASS_TOKEN
 
 
 def crop_tokens(tower: PreTrainedConfig, image_size: int) -> int:
@@ -110,13 +117,12 @@ def image_features(config: LlavaConfig, image_size: int) -> int:
 
     Args:
         config: Configuration of a LLaVA. A tower with a class token (CLIP, DINOv2) loses it by the strategy
-            ``default``; a BioViL-T tower has none.
+            ``default``; BioViL-T and SigLIP have none.
         image_size: Side of the crop in pixels.
     """
     queries = getattr(config, "num_query_tokens", None)
     if queries is not None:
         return int(queries)
     assert isinstance(config.vision_config, PreTrainedConfig)
-    has_class_token = not isinstance(config.vision_config, BioViLTConfig)
-    kept = has_class_token and config.vision_feature_select_strategy == "full"
+    kept = has_class_token(config.vision_config) and config.vision_feature_select_strategy == "full"
     return crop_tokens(config.vision_config, image_size) + kept
