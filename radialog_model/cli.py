@@ -7,6 +7,7 @@ import sys
 import typer
 
 from radialog_instruct.terminal import run_app
+from radialog_model.commands.align import align
 from radialog_model.commands.generate import generate
 from radialog_model.commands.train import train
 
@@ -24,6 +25,7 @@ def _main() -> None:
 
 
 app.command()(train)
+app.command()(align)
 app.command()(generate)
 
 
