@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, Blip2QFormerConfig, BertForMaskedLM
+from transformers import AutoConfig, BertForMaskedLM, Blip2QFormerConfig
 
 from radialog_instruct.errors import ModelError
 from radialog_model.align.stage1 import AlignStage1Model
@@ -21,6 +21,11 @@ _PREFIXES = {
     "language_head.norm.": "cls.predictions.transform.LayerNorm.",
     "language_head.bias": "cls.predictions.bias",
 }
+_SHARED_FIELDS = (
+    *("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act"),
+    *("hidden_dropout_prob", "attention_probs_dropout_prob", "max_position_embeddings", "layer_norm_eps"),
+    *("initializer_range", "pad_token_id"),
+)
 _QUERY_BRANCH = {".intermediate_query.": ".intermediate.", ".output_query.": ".output."}
 
 
@@ -78,10 +83,10 @@ def bert_shape(bert: str, **changes: Any) -> Blip2QFormerConfig:
         raise ModelError(f"no configuration can be loaded ({first})", where=bert, mend="give a BERT") from error
     if config.model_type != "bert":
         raise ModelError(f"the checkpoint is of the kind {config.model_type!r}", where=bert, mend="give a BERT")
-    names = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act")
-    names += ("hidden_dropout_prob", "attention_probs_dropout_prob", "max_position_embeddings", "layer_norm_eps")
-    shared = {name: getattr(config, name) for name in (*names, "initializer_range", "pad_token_id")}
-    return Blip2QFormerConfig(**{**shared, "use_qformer_text_input": True, **changes})
+    shared = {name: getattr(config, name) for name in _SHARED_FIELDS}
+    made = Blip2QFormerConfig(**{**shared, "use_qformer_text_input": True, **changes})
+    made.vocab_size = max(made.vocab_size, config.vocab_size)  # BERT may have more rows than its tokenizer has tokens
+    return made
 
 
 @torch.no_grad()

@@ -52,8 +52,8 @@ def build_align(
 ) -> BuiltAlign:
     """Join tower and query transformer of a first stage with a language model.
 
-    Only ``multi_modal_projector.language_projection`` is new, drawn from torch's global random numbers; with LoRA on the
-    language model it is what the second stage trains: ``modules_to_save=["language_projection"]`` in PEFT.
+    Only ``multi_modal_projector.language_projection`` is new, drawn from torch's global random numbers; with LoRA on
+    the language model it is what the second stage trains: ``modules_to_save=["language_projection"]`` in PEFT.
 
     Args:
         stage1: Folder that ``radialog-model align`` wrote, or the model itself.
@@ -128,8 +128,6 @@ def _config(first: AlignStage1Model, text: PreTrainedConfig, tokenizer: Any) -> 
         released_bugs=first.config.released_bugs,
         image_token_index=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
         image_seq_length=first.config.num_query_tokens,
-        vision_feature_select_strategy="full",
-        vision_feature_layer=-1,
         tie_word_embeddings=bool(text.tie_word_embeddings),
     )
 

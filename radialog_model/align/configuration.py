@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from transformers import AutoConfig, Blip2QFormerConfig, LlavaConfig, PreTrainedConfig
 
@@ -56,7 +56,7 @@ class AlignStage1Config(PreTrainedConfig):
             given.pop("model_type", None)
             self.vision_config = BioViLTConfig(**given)
         self.qformer_config = query_config(self.qformer_config, use_qformer_text_input=True)
-        super().__post_init__(**kwargs)
+        super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]
 
 
 class RaDialogAlignConfig(LlavaConfig):
@@ -71,16 +71,19 @@ class RaDialogAlignConfig(LlavaConfig):
 
     model_type = "radialog_align"
     sub_configs = {  # noqa: RUF012
-        "text_config": AutoConfig,
-        "vision_config": AutoConfig,
+        "text_config": AutoConfig,  # type: ignore[dict-item]
+        "vision_config": AutoConfig,  # type: ignore[dict-item]
         "qformer_config": Blip2QFormerConfig,
     }
 
     qformer_config: dict[str, Any] | PreTrainedConfig | None = None
     num_query_tokens: int = 32
+    image_seq_length: int = 32
+    vision_feature_layer: int | list[int] = -1
+    vision_feature_select_strategy: Literal["default", "full"] = "full"
     freeze_qformer: bool = True
     released_bugs: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.qformer_config = query_config(self.qformer_config)
-        super().__post_init__(**kwargs)
+        super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]

@@ -29,7 +29,8 @@ class _Gather(torch.autograd.Function):
         # Every process's loss depends on what this one sent: its gradient is the sum over all of them.
         total = gradients[0].contiguous()
         dist.all_reduce(total)
-        return total.chunk(world()[1])[ctx.rank]
+        mine: Tensor = total.chunk(world()[1])[ctx.rank]
+        return mine
 
 
 def gather(tensor: Tensor) -> Tensor:
@@ -43,7 +44,7 @@ def gather(tensor: Tensor) -> Tensor:
     """
     if world()[1] == 1:
         return tensor
-    gathered: Tensor = _Gather.apply(tensor)
+    gathered: Tensor = _Gather.apply(tensor)  # type: ignore[no-untyped-call]
     return gathered
 
 

@@ -74,4 +74,5 @@ def load_stage1(folder: Path) -> tuple[AlignStage1Model, PreTrainedTokenizerBase
     lost = sorted({*loaded[1]["missing_keys"], *loaded[1]["unexpected_keys"]})
     if lost:
         raise ModelError(f"the weights do not fit the configuration ({lost[0]})", where=str(folder), mend=mend)
-    return model.eval(), tokenizer
+    model.eval()  # type: ignore[no-untyped-call]
+    return model, tokenizer

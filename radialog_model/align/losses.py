@@ -1,7 +1,7 @@
 """Contrastive loss and hard negatives of the first stage, over the batches of all processes.
 
-Two images of one study share their report. Pairs of the same report are each other's positives and never negatives; where
-every report of a batch stands once, this is the published loss.
+Two images of one study share their report. Pairs of the same report are each other's positives and never negatives;
+where every report of a batch stands once, this is the published loss.
 """
 
 from __future__ import annotations

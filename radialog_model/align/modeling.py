@@ -57,9 +57,9 @@ class RaDialogAlignModel(LlavaModel):
         # Past LLaVA's own constructor, which would build a second projector.
         super(LlavaModel, self).__init__(config)
         self.vision_tower = AutoModel.from_config(config.vision_config)
-        self.multi_modal_projector = AlignProjector(config)
+        self.multi_modal_projector: nn.Module = AlignProjector(config)  # type: ignore[assignment]
         self.language_model = AutoModel.from_config(config.text_config)
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
 
 class RaDialogAlignForConditionalGeneration(LlavaForConditionalGeneration):
@@ -74,4 +74,4 @@ class RaDialogAlignForConditionalGeneration(LlavaForConditionalGeneration):
         self.model = RaDialogAlignModel(config)
         text = config.text_config
         self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=False)  # type: ignore[union-attr]
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]

@@ -41,7 +41,7 @@ class RaDialogAlignProcessor(LlavaProcessor):
         **kwargs: Any,
     ) -> None:
         self.num_query_tokens = num_query_tokens
-        super().__init__(
+        super().__init__(  # type: ignore[no-untyped-call]
             image_processor,
             tokenizer,
             patch_size,

@@ -29,8 +29,8 @@ def recall(scores: Tensor, same: Tensor, rank: int) -> float:
 def evaluate_pairs(model: AlignStage1Model, batches: Iterable[Mapping[str, Tensor]]) -> dict[str, float]:
     """Measure retrieval over all pairs, and matching within each batch.
 
-    Matching is asked of each pair, and of each image and each report with its most similar wrong partner in the batch, so
-    that answering "match" always scores a third.
+    Matching is asked of each pair, and of each image and each report with its most similar wrong partner in the batch,
+    so that answering "match" always scores a third.
 
     Args:
         model: The model; its mode is left in evaluation.
@@ -40,7 +40,7 @@ def evaluate_pairs(model: AlignStage1Model, batches: Iterable[Mapping[str, Tenso
         ``i2t_recall@k``, ``t2i_recall@k``, their mean ``recall_mean``, ``matching_accuracy``, ``pairs`` and
         ``reports``, the number of different ones.
     """
-    model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
     images, texts, numbers, right, asked = [], [], [], 0, 0
     for batch in batches:
         on = {name: value.to(model.device) for name, value in batch.items()}

@@ -59,6 +59,8 @@ class AlignSettings(BaseModel):
     def _fits(self) -> AlignSettings:
         if (self.warmup_steps is None) == (self.warmup_epochs is None):
             raise ValueError("give either warmup_steps or warmup_epochs")
+        if self.tower is None and self.freeze_tower:
+            raise ValueError("give a trained tower (--tower), or set freeze_tower: false; random weights would be kept")
         if self.keep_best and self.save_steps is not None:
             raise ValueError("keep_best compares epochs: leave out save_steps")
         return self

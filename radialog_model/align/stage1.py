@@ -1,7 +1,7 @@
 """The first stage of ``align``: a query transformer learns to say of an image what its report says.
 
-Three losses share the layers, as in BLIP-2 (Li et al., ICML 2023): contrastive (queries and text apart), matching (queries
-and text see each other) and language modelling (text sees the queries and its own past).
+Three losses share the layers, as in BLIP-2 (Li et al., ICML 2023): contrastive (queries and text apart), matching
+(queries and text see each other) and language modelling (text sees the queries and its own past).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import Blip2QFormerConfig, PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from radialog_model.align.configuration import AlignStage1Config
 from radialog_model.align.distributed import gather, gather_padded, mean_over_all, shared_seed, world
@@ -111,8 +111,7 @@ class AlignStage1Model(PreTrainedModel):
     def patches(self, pixel_values: Tensor) -> Tensor:
         """Return the tower's patches [batch, patches, width] of images [batch, 3, size, size]."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_tower):
-            output = self.vision_tower(pixel_values).last_hidden_state
-        assert output is not None
+            output: Tensor = self.vision_tower(pixel_values).last_hidden_state
         return output
 
     def image_features(self, queries: Tensor) -> Tensor:

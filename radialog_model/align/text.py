@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from radialog_instruct.errors import ModelError
 from radialog_model.processing import BOS, EOS, PAD, train_tokenizer
 
-CLASS_TOKEN, DECODER_TOKEN = "[CLS]", "[DEC]"  # noqa: S105 - marks in a text, no secrets
+CLASS_TOKEN, DECODER_TOKEN = "[CLS]", "[DEC]"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +95,7 @@ def build_stage1(
 
     Raises:
         ModelError: If tower or BERT cannot be loaded.
-        UsageError: If a tower without weights would be frozen.
     """
-    if settings.tower is None and settings.freeze_tower:
-        mend = "give a trained tower with --tower, or set freeze_tower: false"
-        raise UsageError("a tower with random weights would be frozen", where="freeze_tower", mend=mend)
     preset = align_preset_named(settings.preset)
     tower = None if settings.tower is None else load_tower(settings.tower)
     vision = preset.tower if tower is None else tower.config
@@ -229,13 +224,15 @@ class AlignTrainer(Trainer):
     def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Measure retrieval and matching; every process measures all pairs."""
         del args, kwargs
+        pairs: Any = self.eval_dataset if eval_dataset is None else eval_dataset
+        model: Any = self.model
         loader = DataLoader(
-            eval_dataset or self.eval_dataset,
+            pairs,
             batch_size=self.args.eval_batch_size,
             collate_fn=self.data_collator,
             num_workers=self.args.dataloader_num_workers,
         )
-        metrics = {f"eval_{name}": value for name, value in evaluate_pairs(self.model, loader).items()}
+        metrics = {f"eval_{name}": value for name, value in evaluate_pairs(model, loader).items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -261,8 +258,7 @@ class _Progress(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         names = ("loss", "contrastive", "matching", "language", "eval_recall_mean", "eval_matching_accuracy")
-        shown = ", ".join(
-            f"{name.removeprefix('eval_').replace('_', ' ')} {logs[name]:.3f}" for name in names if name in (logs or {})
-        )
+        found = {name: value for name, value in (logs or {}).items() if name in names}
+        shown = ", ".join(f"{name.removeprefix('eval_').replace('_', ' ')} {found[name]:.3f}" for name in found)
         if shown and state.is_world_process_zero:
             self._log(f"align epoch {state.epoch:.0f}/{args.num_train_epochs:.0f}: {shown}")

@@ -1,0 +1,1 @@
+"""Published checkpoints become folders of this project's format; one module a publication."""
