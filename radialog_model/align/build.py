@@ -144,10 +144,11 @@ def _tokenizer(llm: Any, tokenizer: PreTrainedTokenizerBase | None) -> PreTraine
     if tokenizer is None and not isinstance(llm, str):
         raise ModelError("no tokenizer for the language model", mend="give 'tokenizer', or the model's folder")
     try:
-        tokens: Any = tokenizer if tokenizer is not None else AutoTokenizer.from_pretrained(llm)
+        tokens: Any = tokenizer or AutoTokenizer.from_pretrained(llm, extra_special_tokens={"image_token": IMAGE_TOKEN})
     except (OSError, ValueError, KeyError) as error:
         raise _unloadable(llm, error) from error
-    tokens.add_special_tokens({"image_token": IMAGE_TOKEN})
+    if IMAGE_TOKEN not in tokens.get_vocab():
+        tokens.add_special_tokens({"extra_special_tokens": [IMAGE_TOKEN]})
     if tokens.pad_token is None:
         tokens.pad_token = tokens.unk_token or tokens.eos_token
     tokens.padding_side = "left"

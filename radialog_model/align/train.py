@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import (
@@ -78,9 +79,10 @@ def train_stage1(settings: AlignSettings, dataset: Path, output: Path, image_roo
             "validation": history,
         },
     }
-    save_stage1(output, model, tokenizer, described)
-    shutil.rmtree(output / WORK)
-    log(f"first stage: {output}")
+    if PartialState().is_main_process:
+        save_stage1(output, model, tokenizer, described)
+        shutil.rmtree(output / WORK)
+        log(f"first stage: {output}")
 
 
 def build_stage1(
@@ -163,13 +165,19 @@ def _run(
 
 
 def _arguments(settings: AlignSettings, work: Path, pairs: int) -> TrainingArguments:
-    processes = int(TrainingArguments(output_dir=str(work), report_to="none").world_size)
+    # Without use_cpu, processes that torchrun starts on a machine without accelerator would not find each other.
+    places: dict[str, Any] = {
+        "output_dir": str(work),
+        "report_to": "none",
+        "use_cpu": not torch.accelerator.is_available(),
+    }
+    processes = int(TrainingArguments(**places).world_size)
     steps = max(pairs // (settings.batch_size * processes), 1)
     warmup = settings.warmup_steps
     if warmup is None:
         warmup = round((settings.warmup_epochs or 0) * steps)
     return TrainingArguments(
-        output_dir=str(work),
+        **places,
         per_device_train_batch_size=settings.batch_size,
         per_device_eval_batch_size=settings.batch_size,
         dataloader_drop_last=True,
@@ -193,9 +201,9 @@ def _arguments(settings: AlignSettings, work: Path, pairs: int) -> TrainingArgum
         load_best_model_at_end=settings.keep_best,
         metric_for_best_model="recall_mean" if settings.keep_best else None,
         logging_strategy="epoch",
-        report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
+        ddp_find_unused_parameters=False,
         seed=settings.seed,
     )
 
