@@ -34,10 +34,8 @@ def register() -> None:
 def _register_with_vllm() -> None:
     import sys
 
-    if "vllm" not in sys.modules:  # it loads this plugin itself; nobody else needs it imported
-        return
-    from vllm import ModelRegistry
-
+    # vLLM loads this plugin itself; nobody else needs it imported.
+    registry = getattr(sys.modules.get("vllm"), "ModelRegistry", None)
     name = "RaDialogAlignForConditionalGeneration"
-    if name not in ModelRegistry.get_supported_archs():
-        ModelRegistry.register_model(name, f"radialog_model.align.serving:{name}")
+    if registry is not None and name not in registry.get_supported_archs():
+        registry.register_model(name, f"radialog_model.align.serving:{name}")
