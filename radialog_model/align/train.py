@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
-from torch import Tensor
-from torch.utils.data import DataLoader
 from transformers import (
     CLIPImageProcessorPil,
     PreTrainedTokenizerBase,
-    Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
     TrainingArguments,
     set_seed,
 )
@@ -33,14 +26,13 @@ from radialog_model.align.folder import load_tower, save_stage1
 from radialog_model.align.pairs import Pair, PairCollator, PairDataset, read_pairs
 from radialog_model.align.presets import align_preset_named
 from radialog_model.align.processing import tower_images
-from radialog_model.align.retrieval import evaluate_pairs
 from radialog_model.align.settings import AlignSettings
 from radialog_model.align.stage1 import AlignStage1Model
 from radialog_model.align.text import bert_tokenizer, report_tokenizer
+from radialog_model.align.trainer import AlignTrainer, Log, Progress
 
 WORK = "work"
 """Folder under the output that holds what an interrupted run resumes from."""
-Log = Callable[[str], None]
 
 
 def train_stage1(settings: AlignSettings, dataset: Path, output: Path, image_root: Path | None, log: Log) -> None:
@@ -153,7 +145,7 @@ def _run(
         train_dataset=train_set,
         eval_dataset=PairDataset(validation, images, root),
         data_collator=PairCollator(tokenizer, model.config.max_text_length),
-        callbacks=[_Progress(train_set, log)],
+        callbacks=[Progress(train_set, log)],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(work)))
@@ -206,67 +198,3 @@ def _arguments(settings: AlignSettings, work: Path, pairs: int) -> TrainingArgum
         ddp_find_unused_parameters=False,
         seed=settings.seed,
     )
-
-
-class AlignTrainer(Trainer):
-    """A ``Trainer`` that logs the three losses and evaluates by retrieval."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._parts: dict[str, list[Tensor]] = {}
-
-    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """Return the loss, and remember its parts until the next line of the log."""
-        loss, outputs = super().compute_loss(model, inputs, return_outputs=True)
-        for name in ("contrastive", "matching", "language"):
-            self._parts.setdefault(name, []).append(outputs[name].detach())
-        return (loss, outputs) if kwargs.get("return_outputs") else loss
-
-    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Add the parts of the loss to a line of the log."""
-        if "loss" in logs:
-            logs |= {name: round(float(torch.stack(part).mean()), 4) for name, part in self._parts.items()}
-            self._parts.clear()
-        super().log(logs, *args, **kwargs)
-
-    def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Measure retrieval and matching; every process measures all pairs."""
-        del args, kwargs
-        pairs: Any = self.eval_dataset if eval_dataset is None else eval_dataset
-        model: Any = self.model
-        loader = DataLoader(
-            pairs,
-            batch_size=self.args.eval_batch_size,
-            collate_fn=self.data_collator,
-            num_workers=self.args.dataloader_num_workers,
-        )
-        metrics = {f"eval_{name}": value for name, value in evaluate_pairs(model, loader).items()}
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
-
-
-class _Progress(TrainerCallback):
-    """Tells the dataset which epoch it is, and the log what was measured."""
-
-    def __init__(self, dataset: PairDataset, log: Log) -> None:
-        self._dataset, self._log = dataset, log
-
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self._dataset.set_epoch(int(state.epoch or 0))
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        names = ("loss", "contrastive", "matching", "language", "eval_recall_mean", "eval_matching_accuracy")
-        found = {name: value for name, value in (logs or {}).items() if name in names}
-        shown = ", ".join(f"{name.removeprefix('eval_').replace('_', ' ')} {found[name]:.3f}" for name in found)
-        if shown and state.is_world_process_zero:
-            self._log(f"align epoch {state.epoch:.0f}/{args.num_train_epochs:.0f}: {shown}")

@@ -96,14 +96,11 @@ def test_a_batch_answers_like_its_members_and_the_cache_changes_nothing(checkpoi
     assert torch.equal(cached, plain)
 
 
-def test_the_image_changes_the_answer(checkpoint) -> None:
-    texts = {
-        answer(
-            checkpoint, [Question((Turn("user", "Report."),), "report_generation", load_image(path))], max_new_tokens=12
-        )[0].text
-        for path in IMAGES
-    }
-    assert len(texts) == 3
+def test_the_image_changes_what_comes_next(checkpoint) -> None:
+    images = [load_image(path) for path in IMAGES]
+    inputs = checkpoint.processor(text=["<image> Report:"] * 3, images=images, return_tensors="pt")
+    logits = checkpoint.model(**inputs).logits[:, -1]
+    assert min((logits[a] - logits[b]).abs().max() for a, b in ((0, 1), (0, 2), (1, 2))) > 1e-3
 
 
 def test_saved_and_loaded_again_it_is_the_same_file(weights: Path, checkpoint, tmp_path: Path) -> None:
