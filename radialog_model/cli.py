@@ -7,6 +7,7 @@ import sys
 import typer
 
 from radialog_instruct.terminal import run_app
+from radialog_model.commands.align import align
 from radialog_model.commands.convert import convert
 from radialog_model.commands.export import export
 from radialog_model.commands.findings import app as findings
@@ -28,6 +29,7 @@ def _main() -> None:
 
 app.command()(train)
 app.command()(configs)
+app.command()(align)
 app.command()(generate)
 app.add_typer(findings, name="findings")
 app.command()(convert)
