@@ -9,14 +9,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from radialog_bench.chat import Message, Request
 from radialog_instruct.errors import DataError
-from radialog_instruct.sources.images import load_image, to_rgb
+from radialog_instruct.sources.images import load_image, reading, to_rgb
 
 SENT_AS_THEY_ARE = {"PNG": "image/png", "JPEG": "image/jpeg"}
-
 
 _CACHED = 8
 """Images kept in memory, of about 25 MB each: further questions about a study come soon after the first."""
@@ -86,7 +85,7 @@ def data_url(path: Path, max_side: int | None = None) -> str:
     Raises:
         DataError: If it cannot be read.
     """
-    try:
+    with reading(path):
         data = path.read_bytes()
         with Image.open(io.BytesIO(data)) as image:
             image.load()
@@ -94,12 +93,6 @@ def data_url(path: Path, max_side: int | None = None) -> str:
             if image.format in SENT_AS_THEY_ARE and image.mode in ("L", "RGB") and small:
                 return _url(SENT_AS_THEY_ARE[image.format], data)
             shown = to_rgb(image).convert("L")
-    except FileNotFoundError as error:
-        raise DataError("no such image", where=str(path), mend="check the path") from error
-    except UnidentifiedImageError as error:
-        raise DataError("not an image", where=str(path), mend="give a JPEG or PNG") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"the image is damaged ({error})", where=str(path), mend="fetch it again") from error
     if max_side is not None:
         shown.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()

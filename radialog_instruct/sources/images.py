@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -42,10 +44,23 @@ def load_image(path: Path) -> Image.Image:
     Raises:
         DataError: If the file is missing, no image, or cut short.
     """
+    with reading(path), Image.open(path) as image:
+        image.load()
+        return to_rgb(image)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Say which image is at fault where its bytes cannot be read or decoded.
+
+    Args:
+        path: The image that is being read.
+
+    Raises:
+        DataError: If the file is missing, no image, or damaged.
+    """
     try:
-        with Image.open(path) as image:
-            image.load()
-            return to_rgb(image)
+        yield
     except FileNotFoundError as error:
         raise DataError("no such image", where=str(path), mend="check the path") from error
     except UnidentifiedImageError as error:
