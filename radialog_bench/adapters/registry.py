@@ -135,7 +135,7 @@ def _from_code(spec: str) -> type[Any] | None:
         raise ModelError(f"cannot be imported ({type(error).__name__}: {error})", where=place) from error
     found = getattr(module, name, None) if name else None
     if found is None:
-        what = f"no class {name!r}" if name else "a file and no class in it"
+        what = f"no class {name!r}" if name else "no class named behind the file"
         raise UsageError(what, where=place, mend=_which_class(module, place))
     return _class(found, spec)
 
