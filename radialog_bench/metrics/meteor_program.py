@@ -140,11 +140,17 @@ class Meteor:
     def _learn(self, references: set[str]) -> None:
         """Make sure the table holds every paraphrase of the references."""
         new = sorted(references - self._seen)
-        runs = self._normalize(new) - self._runs if new else set()
-        if runs or not self._table.exists():
-            self._stop()
-            write_table(self._jar.parent / "data" / "paraphrase-en.gz", self._runs | runs, self._table)
-        self._runs |= runs
+        if not new and self._table.exists():
+            return
+        source, made = self._jar.parent / "data" / "paraphrase-en.gz", self._table.with_suffix(".new")
+        # The normalizer is another process: the table is read meanwhile.
+        with ThreadPoolExecutor(1) as thread:
+            normalized = thread.submit(self._normalize, new)
+            if not self._table.exists() or not normalized.result() <= self._runs:
+                self._stop()
+                write_table(source, lambda: self._runs | normalized.result(), made)
+                made.replace(self._table)
+        self._runs |= normalized.result()
         self._seen.update(new)
 
     def _normalize(self, lines: list[str]) -> set[str]:

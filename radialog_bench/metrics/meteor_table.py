@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import gzip
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ LONGEST = 7
 _ENTRY = 3
 """Lines of an entry: a number, a phrase, its paraphrase."""
 _BLOCK = 1 << 25
+_READ_AHEAD = 4
 _THREADS = 2
 
 
@@ -38,27 +40,30 @@ def runs_of(texts: Sequence[Sequence[str]]) -> set[str]:
     return runs
 
 
-def write_table(source: Path, runs: AbstractSet[str], target: Path) -> int:
+def write_table(source: Path, runs: Callable[[], AbstractSet[str]], target: Path) -> int:
     """Write the pairs of phrases of which at least one stands in the references as a run of words.
 
     Args:
         source: The whole table, gzipped; the words of a phrase stand one blank apart.
-        runs: The runs of words of the references, as ``runs_of`` gives them.
+        runs: Gives the runs of words of the references, as ``runs_of`` does; asked once the first blocks are read.
         target: The file to write, gzipped without compression.
 
     Returns:
         How many pairs were written.
     """
-    phrases = pa.array([(run + "\n").encode(errors="replace") for run in runs], pa.binary())
     written = 0
-    with gzip.open(source) as table, gzip.open(target, "wb", compresslevel=0) as kept:
-        for entries in _usable_entries(_blocks(table), phrases):
-            kept.write(entries)
-            written += entries.count(b"\n") // _ENTRY
+    with gzip.open(source) as table:
+        blocks = _blocks(table)
+        first = list(islice(blocks, _READ_AHEAD))
+        phrases = pa.array([(run + "\n").encode(errors="replace") for run in runs()], pa.binary())
+        with gzip.open(target, "wb", compresslevel=0) as kept:
+            for entries in _usable_entries(chain(first, blocks), phrases):
+                kept.write(entries)
+                written += entries.count(b"\n") // _ENTRY
     return written
 
 
-def _usable_entries(blocks: Iterator[bytes], phrases: pa.BinaryArray) -> Iterator[bytes]:
+def _usable_entries(blocks: Iterable[bytes], phrases: pa.BinaryArray) -> Iterator[bytes]:
     # zlib and Arrow let other threads run: one reads on while others look through what was read.
     waiting: deque[Future[bytes]] = deque()
     with ThreadPoolExecutor(_THREADS) as threads:

@@ -155,7 +155,7 @@ def test_the_table_is_read_in_blocks_that_cut_entries(tmp_path: Path, monkeypatc
     with gzip.open(source, "wt") as table:
         table.write("".join(entries))
     monkeypatch.setattr(meteor_table, "_BLOCK", 17)
-    assert write_table(source, {"word0", "word2"}, target) == 33
+    assert write_table(source, lambda: {"word0", "word2"}, target) == 33
     with gzip.open(target, "rt") as table:
         assert table.read() == "".join(entry for entry in entries if "word1" not in entry)
 
