@@ -74,6 +74,8 @@ class RunConfig(BaseModel):
     """None takes bert-score's choice for the model."""
     bertscore_baseline: str | None = None
     """A file of bert-score's form, or "none"; None takes the one of the model."""
+    bertscore_prefix_space: bool = BertScoreSettings.prefix_space
+    """Whether a blank is put before each text, where the tokenizer tells words at the start of a text apart."""
     indication: bool = False
     """Give the report prompt the clinical indication, where a study has one."""
     image: bool = True
@@ -120,7 +122,12 @@ class RunConfig(BaseModel):
     def texts(self) -> TextSettings:
         """Return which metrics over texts are wanted."""
         wanted = default_text_metrics(self.data) if self.text_metrics is None else self.text_metrics
-        bertscore = BertScoreSettings(self.bertscore_model, self.bertscore_layer, self.bertscore_baseline)
+        bertscore = BertScoreSettings(
+            self.bertscore_model,
+            self.bertscore_layer,
+            self.bertscore_baseline,
+            prefix_space=self.bertscore_prefix_space,
+        )
         return TextSettings(self.protocols, wanted, bertscore)
 
     def options(self) -> Options:

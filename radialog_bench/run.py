@@ -143,11 +143,13 @@ def _run(job: Job, folder: Path, info: RunInfo, progress: Progress | None) -> Fi
             scored = not_asked(part, config, labeler)
         else:
             watch = Stopwatch()
-            with ResponseLog(folder / "responses" / f"{name}.jsonl", answers) as log:
+            # Each evaluation looks up in the logs what it had itself.
+            shared = answers if job.origin is None else {}
+            with ResponseLog(folder / "responses" / f"{name}.jsonl", shared) as log:
                 if log.repaired:
                     remarks.append(f"{log.path.name}: a last line cut short by a crash was removed")
                 runner = Runner(
-                    adapter,
+                    job.adapter_for(name),
                     model.fingerprint,
                     log,
                     watch.without(_labels_or_refuse(labeler)),

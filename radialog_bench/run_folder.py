@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from radialog_bench.adapters.base import Adapter
+from radialog_bench.adapters.logged import Logged
 from radialog_bench.config import RunConfig
 from radialog_bench.data import RunData
 from radialog_bench.environment import git_state, machine, versions
@@ -47,6 +48,10 @@ class Job:
     labeler: Labeler
     made_from: tuple[str, ...] = ()
     origin: RunInfo | None = None
+
+    def adapter_for(self, evaluation: str) -> Adapter:
+        """Return who answers in an evaluation."""
+        return self.adapter.during(evaluation) if isinstance(self.adapter, Logged) else self.adapter
 
 
 def default_folder(name: str, fingerprint: str) -> Path:

@@ -9,14 +9,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image
 
 from radialog_bench.chat import Message, Request
 from radialog_instruct.errors import DataError
-from radialog_instruct.sources.images import load_image, to_rgb
+from radialog_instruct.sources.dicom import is_dicom
+from radialog_instruct.sources.images import load_image, reading
 
 SENT_AS_THEY_ARE = {"PNG": "image/png", "JPEG": "image/jpeg"}
-
 
 _CACHED = 8
 """Images kept in memory, of about 25 MB each: further questions about a study come soon after the first."""
@@ -86,20 +86,16 @@ def data_url(path: Path, max_side: int | None = None) -> str:
     Raises:
         RadialogError: As ``radialog_instruct.sources.images.read_image``.
     """
-    try:
-        data = path.read_bytes()
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            small = max_side is None or max(image.size) <= max_side
-            if image.format in SENT_AS_THEY_ARE and image.mode in ("L", "RGB") and small:
-                return _url(SENT_AS_THEY_ARE[image.format], data)
-            shown = to_rgb(image).convert("L")
-    except FileNotFoundError as error:
-        raise DataError("no such image", where=str(path), mend="check the path") from error
-    except UnidentifiedImageError:
-        shown = load_image(path).convert("L")  # DICOM; anything else says here that it is no image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"the image is damaged ({error})", where=str(path), mend="fetch it again") from error
+    with reading(path):
+        if not is_dicom(path):
+            data = path.read_bytes()
+            with Image.open(io.BytesIO(data)) as image:
+                image.load()
+                small = max_side is None or max(image.size) <= max_side
+                upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+                if image.format in SENT_AS_THEY_ARE and image.mode in ("L", "RGB") and small and upright:
+                    return _url(SENT_AS_THEY_ARE[image.format], data)
+        shown = load_image(path).convert("L")
     if max_side is not None:
         shown.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from radialog_bench.adapters.base import Adapter
@@ -115,7 +116,9 @@ def _from_plugin(spec: str) -> type[Any] | None:
 def _from_code(spec: str) -> type[Any] | None:
     """Load ``module:Class`` or ``file.py:Class``."""
     place, colon, name = spec.rpartition(":")
-    if not colon or not place or not name:
+    if spec.removesuffix(":").endswith(".py"):
+        place, name = spec.removesuffix(":"), ""
+    elif not colon or not place or not name:
         return None
     path = Path(place)
     if path.suffix == ".py" and not path.is_file():
@@ -130,14 +133,23 @@ def _from_code(spec: str) -> type[Any] | None:
         raise ModelError(f"cannot be imported ({error})", where=place) from error
     except Exception as error:
         raise ModelError(f"cannot be imported ({type(error).__name__}: {error})", where=place) from error
-    found = getattr(module, name, None)
+    found = getattr(module, name, None) if name else None
     if found is None:
-        classes = [n for n, v in vars(module).items() if inspect.isclass(v) and v.__module__ == module.__name__]
-        raise UsageError(f"no class {name!r}", where=place, mend=f"it has: {', '.join(classes) or 'no class'}")
+        what = f"no class {name!r}" if name else "no class named behind the file"
+        raise UsageError(what, where=place, mend=_which_class(module, place))
     return _class(found, spec)
 
 
-def _import_file(path: Path) -> Any:
+def _which_class(module: ModuleType, place: str) -> str:
+    """Return what to write instead: the adapters that a module defines, else its classes."""
+    own = {n: v for n, v in vars(module).items() if inspect.isclass(v) and v.__module__ == module.__name__}
+    adapters = [name for name, kind in own.items() if _can_answer(kind)]
+    if adapters:
+        return f"write {' or '.join(f'{place}:{name}' for name in adapters)}"
+    return f"no class there has a method generate(requests); it has: {', '.join(own) or 'no class'}"
+
+
+def _import_file(path: Path) -> ModuleType:
     name = f"_radialog_model_{path.stem}"
     description = importlib.util.spec_from_file_location(name, path)
     assert description is not None
@@ -149,9 +161,13 @@ def _import_file(path: Path) -> Any:
 
 
 def _class(found: object, spec: str) -> type[Any]:
-    if not inspect.isclass(found) or not callable(getattr(found, "generate", None)):
+    if not inspect.isclass(found) or not _can_answer(found):
         raise ModelError("is no adapter class", where=spec, mend="give a class with a method generate(requests)")
     return found
+
+
+def _can_answer(kind: type[Any]) -> bool:
+    return callable(getattr(kind, "generate", None))
 
 
 def _build(kind: type[Any], spec: str, arguments: dict[str, Any]) -> Adapter:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,13 +29,28 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|false|False)$"), [*"tTfF"])
 
 
-def read_config(path: Path, flags: Mapping[str, tuple[str, bool]]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Flag:
+    """What a flag sets.
+
+    Attributes:
+        parameter: Name of the parameter.
+        several: Whether it may be given several times.
+        negative: Whether it turns the parameter off, as ``--no-image`` does.
+    """
+
+    parameter: str
+    several: bool = False
+    negative: bool = False
+
+
+def read_config(path: Path, flags: Mapping[str, Flag]) -> dict[str, Any]:
     """Read a configuration file into values of parameters.
 
     Args:
         path: The file. Keys are flags without their dashes; ``model-args`` may be a mapping, a list stands for a comma
             list.
-        flags: Flag without its dashes -> parameter name and whether it may be given several times.
+        flags: Flag without its dashes -> what it sets.
 
     Returns:
         Parameter name -> value, as the command line would give it.
@@ -47,10 +63,14 @@ def read_config(path: Path, flags: Mapping[str, tuple[str, bool]]) -> dict[str, 
         if key not in flags:
             close = get_close_matches(key, flags, n=1) or list(flags)
             raise UsageError(f"no flag --{key}", where=where, mend=f"did you mean {' or '.join(close)}?")
-        name, several = flags[key]
-        if name in values:
+        flag = flags[key]
+        if flag.parameter in values:
             raise UsageError(f"{key} is given twice", where=where, mend="give it once")
-        values[name] = _as_given(value, several, where)
+        if flag.negative and not isinstance(value, bool | None):
+            mend = f"write {key}: true, or {key.removeprefix('no-')}: false"
+            raise UsageError(f"{key} is true or false", where=where, mend=mend)
+        given = not value if flag.negative and value is not None else value
+        values[flag.parameter] = _as_given(given, flag.several, where)
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -95,9 +115,10 @@ def _scalar(value: Any) -> str:
 def _load(context: typer.Context, path: Path | None) -> Path | None:
     if path is not None:
         flags = {
-            option.removeprefix("--"): (str(parameter.name), bool(getattr(parameter, "multiple", False)))
+            option.removeprefix("--"): Flag(str(parameter.name), getattr(parameter, "multiple", False), negative)
             for parameter in context.command.params
-            for option in parameter.opts
+            for options, negative in ((parameter.opts, False), (parameter.secondary_opts, True))
+            for option in options
             if option.startswith("--") and option not in ("--config", "--help")
         }
         context.default_map = {**(context.default_map or {}), **read_config(path, flags)}

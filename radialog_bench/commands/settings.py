@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from radialog_instruct.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from pydantic import ValidationError
+
     from radialog_bench.config import RunConfig
     from radialog_bench.run import Finished
+
+
+_LISTS = ("protocols", "text_metrics")
+_TEXT_SETTINGS = (*_LISTS, "bertscore_model", "bertscore_layer", "bertscore_baseline", "bertscore_prefix_space")
+_NO_SETTINGS = ("output_dir", "as_json", "dry_run", "config_file")
+"""Flags of ``run`` that say nothing of what is measured; those of a configuration file came in as the others."""
 
 
 def say(message: str) -> None:
@@ -47,18 +55,6 @@ def chosen_evaluations(names: str | None) -> tuple[str, ...]:
     return tuple(name for name in EVALUATION_NAMES if name in wanted)
 
 
-Protocols = Annotated[
-    str | None, typer.Option(help="Protocols of BLEU and ROUGE: radialog (the default), radeval, rexrank.")
-]
-TextMetrics = Annotated[
-    str | None,
-    typer.Option(help="Comma list of meteor, bertscore, radeval:NAME, or none; all but the demo: meteor,bertscore."),
-]
-BertscoreModel = Annotated[str | None, typer.Option(help="BERTScore's encoder; distilroberta-base by default.")]
-BertscoreLayer = Annotated[int | None, typer.Option(min=0, help="Its layer, where bert-score has no choice for it.")]
-BertscoreBaseline = Annotated[str | None, typer.Option(help="A baseline file of bert-score's form, or none.")]
-
-
 def comma_list(names: str | None) -> tuple[str, ...] | None:
     """Read a comma list; None stays None, and ``none`` is an empty one."""
     if names is None or names.strip() == "none":
@@ -66,22 +62,71 @@ def comma_list(names: str | None) -> tuple[str, ...] | None:
     return tuple(name.strip() for name in names.split(",") if name.strip())
 
 
-def text_settings(
-    protocols: str | None,
-    text_metrics: str | None,
-    bertscore_model: str | None,
-    bertscore_layer: int | None,
-    bertscore_baseline: str | None,
-) -> dict[str, Any]:
-    """Return the settings of the text metrics that were given."""
-    given = {
-        "protocols": comma_list(protocols),
-        "text_metrics": comma_list(text_metrics),
-        "bertscore_model": bertscore_model,
-        "bertscore_layer": bertscore_layer,
-        "bertscore_baseline": bertscore_baseline,
+def text_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of the text metrics that were given.
+
+    Args:
+        given: A command's parameters by name.
+    """
+    values = {name: given[name] for name in _TEXT_SETTINGS if given[name] is not None}
+    return {name: comma_list(value) if name in _LISTS else value for name, value in values.items()}
+
+
+def run_settings(given: Mapping[str, Any]) -> RunConfig:
+    """Read the flags of ``run``.
+
+    Args:
+        given: Its parameters by name.
+
+    Raises:
+        UsageError: If a value is not allowed.
+    """
+    from radialog_bench.selection import read_sample_ids
+
+    own = {name: value for name, value in given.items() if name not in (*_NO_SETTINGS, *_TEXT_SETTINGS)}
+    read: dict[str, Any] = {
+        "model_args": model_arguments(given["model_args"] or []),
+        "evaluations": chosen_evaluations(given["evaluations"]),
+        "data": given["data"] or "demo",
+        "sample_ids": None if given["sample_ids"] is None else read_sample_ids(given["sample_ids"]),
     }
-    return {name: value for name, value in given.items() if value is not None}
+    return run_config(**own | read | text_settings(given))
+
+
+def run_config(**values: Any) -> RunConfig:
+    """Build the run's configuration.
+
+    Raises:
+        UsageError: If a value is not allowed.
+    """
+    from pydantic import ValidationError
+
+    from radialog_bench.config import RunConfig
+
+    try:
+        return RunConfig(**values)
+    except ValidationError as error:
+        raise _bad_flag(error) from error
+
+
+def model_arguments(pairs: list[str]) -> dict[str, Any]:
+    """Read key=value pairs; values are YAML scalars, so 4, 0.5, true and null have their types.
+
+    Raises:
+        UsageError: If a pair has no key or is given twice.
+    """
+    import yaml
+
+    arguments: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UsageError(f"{pair!r} is not key=value", where="--model-args", mend="for example: batch=4")
+        if key in arguments:
+            raise UsageError(f"{key!r} is given twice", where="--model-args", mend="give it once")
+        # `off` is a mode's name here, not YAML 1.1's false.
+        arguments[key] = value if value in ("on", "off", "yes", "no") else yaml.safe_load(value)
+    return arguments
 
 
 def replacing_settings(**given: Any) -> Callable[[RunConfig], RunConfig]:
@@ -98,11 +143,15 @@ def replacing_settings(**given: Any) -> Callable[[RunConfig], RunConfig]:
         try:
             return type(config).model_validate({**config.model_dump(), **changes})
         except ValidationError as error:
-            first = error.errors()[0]
-            flag = "--" + str(first["loc"][0]).replace("_", "-")
-            raise UsageError(f"{first['input']!r}: {first['msg']}", where=flag, mend="see --help") from error
+            raise _bad_flag(error) from error
 
     return changed
+
+
+def _bad_flag(error: ValidationError) -> UsageError:
+    first = error.errors()[0]
+    flag = "--" + str(first["loc"][0]).replace("_", "-")
+    return UsageError(f"{first['input']!r}: {first['msg']}", where=flag, mend="see radialog-bench run --help")
 
 
 def end(finished: Finished, *, as_json: bool) -> None:

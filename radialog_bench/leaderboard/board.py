@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from radialog_bench.leaderboard.differences import row_notes, withheld
 from radialog_bench.leaderboard.entry import LeaderboardEntry
+from radialog_bench.leaderboard.whole import why_not_whole
 from radialog_bench.reference import Column, Reference, ReferenceTable, load_reference
 from radialog_bench.reference.tables import Cell
 from radialog_bench.results import MetricResult
@@ -40,6 +41,8 @@ class BoardRow(_Record):
 
     method: str
     yours: bool
+    comparable: bool = True
+    """Whether a run scored the whole official test split, as the printed rows did."""
     cells: tuple[BoardCell, ...]
     notes: tuple[str, ...]
     """Footnotes of a printed row; in what a run's protocol differs."""
@@ -144,8 +147,17 @@ def _run_row(table: ReferenceTable, reference: Reference, name: str, entry: Lead
         if column.evaluation and (cell.value is not None or cell.withheld)
     )
     reasons = dict.fromkeys(cell.withheld for cell in cells if cell.withheld)
+    partial = "; ".join(why_not_whole(entry, tuple(evaluations), reference.test_studies))
     return BoardRow(
-        method=name, yours=True, cells=tuple(cells), notes=(*row_notes(entry, tuple(evaluations)), *reasons)
+        method=name,
+        yours=True,
+        comparable=not partial,
+        cells=tuple(cells),
+        notes=(
+            *([f"not comparable with the printed rows: {partial}"] if partial else ()),
+            *row_notes(entry, tuple(evaluations)),
+            *reasons,
+        ),
     )
 
 

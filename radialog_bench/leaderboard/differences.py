@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from radialog_bench.leaderboard.entry import EntryEvaluation, LeaderboardEntry
+from radialog_bench.leaderboard.entry import LeaderboardEntry
 from radialog_bench.reference import Measure
 from radialog_bench.results import MetricResult
 
-IMAGE_FAULTS = ("image file missing", "not an image", "image damaged or cut short", "image larger than 100 megapixels")
-"""Reasons for which ``--limit-to-images`` leaves a sample out."""
 _NAMES = {
     "labeler:chexbert": "read by CheXbert",
     "uncertain:negative": "with uncertain findings as absent",
@@ -50,16 +48,8 @@ def row_notes(entry: LeaderboardEntry, evaluations: Sequence[str]) -> tuple[str,
 
 def _run_notes(entry: LeaderboardEntry) -> Iterator[str]:
     settings = entry.settings
-    if entry.data.split != "test":
-        yield f"split {entry.data.split}, the table's is test"
     if settings.get("data") == "parquet":
         yield "samples of a built dataset"
-    if settings.get("limit"):
-        yield f"only the first {settings['limit']:,} samples"
-    if settings.get("sample_ids"):
-        yield "only samples chosen by id"
-    if settings.get("shard"):
-        yield f"only part {settings['shard']} of the patients"
     if settings.get("indication"):
         yield "with the indication in the prompt"
     if settings.get("image") is False:
@@ -78,13 +68,7 @@ def _sample_notes(entry: LeaderboardEntry, evaluations: Sequence[str]) -> Iterat
         if part.n_error:
             how = "left out" if entry.settings.get("on_error") == "skip" else "counted as the worst answer"
             yield f"{prefix}{part.n_error:,} failed, {how}"
-        if entry.limited_to_images and (missing := _without_image(part)):
-            yield f"{prefix}{missing:,} samples without a usable image left out"
     if "view_classification" in evaluations and entry.settings.get("view_parser") != "released":
         yield "views read as whole words; the released code needed a blank on both sides"
     if "findings_qa" in evaluations and entry.settings.get("findings_parser") == "released-v2":
         yield "lists of findings read without lower-casing"
-
-
-def _without_image(part: EntryEvaluation) -> int:
-    return sum(n for reason, n in part.counts.items() if reason in IMAGE_FAULTS)

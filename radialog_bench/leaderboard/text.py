@@ -117,7 +117,8 @@ def _headings(table: BoardTable) -> list[str]:
 
 
 def _method(row: BoardRow) -> str:
-    return f"{row.method} (yours)" if row.yours else row.method
+    mark = "yours" if row.comparable else "yours, not comparable"
+    return f"{row.method} ({mark})" if row.yours else row.method
 
 
 def _line(cells: list[str]) -> str:

@@ -49,3 +49,21 @@ class Metric(Generic[Item]):
     per_sample: bool = True
     smooth: bool = False
     right_or_wrong: bool = False
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """The ``value`` of a metric whose family is computed together; resampling computes the family once.
+
+    Attributes:
+        scores: Maps summed statistics [..., k] to all scores of the family [..., m].
+        place: Which of them.
+    """
+
+    scores: Callable[[Floats], Floats]
+    place: int
+
+    def __call__(self, sums: Floats) -> Floats:
+        """Return the score, [...]."""
+        one: Floats = self.scores(sums)[..., self.place]
+        return one

@@ -23,7 +23,14 @@ from radialog_bench.metrics.meteor_table import runs_of, write_table
 
 Pair = tuple[str, str]
 
-_FLAGS = ("-Xmx2G", "-XX:+UseSerialGC", "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8")
+_FLAGS = (
+    "-Xmx2G",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-Dfile.encoding=UTF-8",
+    "-Dstdout.encoding=UTF-8",
+)
+"""Every core has a machine, and in its first minutes Java's second compiler costs more than its code gains."""
 _OPTIONS = ("-", "-", "-stdio", "-l", "en", "-norm")
 """What pycocoevalcap starts METEOR with."""
 _CHUNK = 64
@@ -63,7 +70,7 @@ class Meteor:
         self._most = machines or min(_MOST_MACHINES, _cores())
         self._folder = tempfile.TemporaryDirectory(prefix="radialog-meteor-")
         self._table = Path(self._folder.name, "paraphrase.gz")
-        self._runs: set[bytes] = set()
+        self._runs: set[str] = set()
         self._seen: set[str] = set()
         self._machines: list[Machine] = []
         self._halt = threading.Event()
@@ -133,21 +140,27 @@ class Meteor:
     def _learn(self, references: set[str]) -> None:
         """Make sure the table holds every paraphrase of the references."""
         new = sorted(references - self._seen)
-        runs = self._normalize(new) - self._runs if new else set()
-        if runs or not self._table.exists():
-            self._stop()
-            write_table(self._jar.parent / "data" / "paraphrase-en.gz", self._runs | runs, self._table)
-        self._runs |= runs
+        if not new and self._table.exists():
+            return
+        source, made = self._jar.parent / "data" / "paraphrase-en.gz", self._table.with_suffix(".new")
+        # The normalizer is another process: the table is read meanwhile.
+        with ThreadPoolExecutor(1) as thread:
+            normalized = thread.submit(self._normalize, new)
+            if not self._table.exists() or not normalized.result() <= self._runs:
+                self._stop()
+                write_table(source, lambda: self._runs | normalized.result(), made)
+                made.replace(self._table)
+        self._runs |= normalized.result()
         self._seen.update(new)
 
-    def _normalize(self, lines: list[str]) -> set[bytes]:
+    def _normalize(self, lines: list[str]) -> set[str]:
         command = [str(self._java), *_FLAGS, "-cp", str(self._jar), "edu.cmu.meteor.util.Normalizer", "en", "true"]
         text = "".join(line + "\n" for line in lines).encode(errors="replace")
         done = subprocess.run(command, input=text, capture_output=True, check=False)
         if done.returncode:
             raise MetricError(f"METEOR's normalizer failed ({last_line(done.stderr)})")
         normalized = done.stdout.decode().lower().split("\n")
-        return set().union(*(runs_of([word for word in _BLANKS.split(line) if word]) for line in normalized))
+        return runs_of([[word for word in _BLANKS.split(line) if word] for line in normalized])
 
 
 def _cores() -> int:

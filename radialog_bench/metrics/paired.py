@@ -8,14 +8,17 @@ scored anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from radialog_bench.metrics.base import Floats, Metric
+from radialog_bench.metrics.base import Floats, Metric, OneOf
 from radialog_bench.metrics.significance import bootstrap_p, randomisation_p
+
+Places = NDArray[np.intp]
 
 _CELLS = 1 << 20
 """Numbers of a resampling table held at a time; bounds memory to a few times 8 MB."""
@@ -89,99 +92,103 @@ def _tested(
     pairs: Sequence[Pair], clusters: Sequence[str], *, resamples: int, seed: int, smooth: bool
 ) -> list[PairedResult]:
     """Test metrics whose bootstrap resamples in the same way."""
-    table = _Table(pairs, clusters)
     whole = [(float(p.metric.value(p.a.sum(0))), float(p.metric.value(p.b.sum(0)))) for p in pairs]
-    if table.n_clusters < 2 or resamples < 1:
+    if len(set(clusters)) < 2 or resamples < 1:
         return [PairedResult(a, b, None, None, None, 0) for a, b in whole]
+    table = _Table(pairs, clusters)
     draw = _weights if smooth else _draws
-    drawn = np.concatenate([table.differences(counts @ table.sums) for counts in draw(table, resamples, seed)])
-    swapped = np.concatenate([table.differences(table.swap(swaps)) for swaps in _swaps(table, resamples, seed)])
+    drawn = np.concatenate([table.drawn(counts) for counts in draw(table, resamples, seed)])
+    swapped = np.concatenate([table.swapped(swaps) for swaps in _swaps(table, resamples, seed)])
     return [_result(a, b, drawn[:, column], swapped[:, column]) for column, (a, b) in enumerate(whole)]
 
 
 class _Table:
-    """The distinct statistics of all metrics side by side, summed over each patient.
+    """The statistics of all metrics summed over each patient, every distinct column once.
 
-    Metrics of a family share their statistics, so each distinct pair of arrays stands here once, and columns that are
-    zero in all samples (most of Rad-ReStruct's) are left out of the products.
+    Metrics of a family have the same statistics, both runs share what depends on the references alone, and many of
+    Rad-ReStruct's thousands of columns are alike, so a resample is a product with far fewer columns than there are.
     """
 
     def __init__(self, pairs: Sequence[Pair], clusters: Sequence[str]) -> None:
         names, member = np.unique(np.asarray(clusters), return_inverse=True)
-        self.n_clusters = len(names)
-        self._groups: list[_Group] = []
-        known: dict[bytes, list[tuple[Pair, _Group]]] = {}
-        blocks: list[Floats] = []
-        start = 0
+        self.n_clusters, self.n_metrics = len(names), len(pairs)
+        groups: dict[bytes, _Group] = {}
+        columns: dict[bytes, int] = {}
         for place, pair in enumerate(pairs):
-            alike = known.setdefault(_sketch(pair), [])
-            group = next((group for other, group in alike if _is_equal(pair, other)), None)
-            if group is None:
-                active = np.flatnonzero(pair.a.any(0) | pair.b.any(0))
-                group = _Group([], active, pair.a.shape[1], start)
-                alike.append((pair, group))
-                self._groups.append(group)
-                blocks += [_by_cluster(side[:, active], member, len(names)) for side in (pair.a, pair.b)]
-                start += 2 * len(active)
-            group.metrics.append((place, pair.metric))
-        self.n_metrics = len(pairs)
-        self.sums: Floats = np.concatenate(blocks, axis=1)
-        a, b = ([self.sums[:, group.columns(side)] for group in self._groups] for side in range(2))
-        gap: Floats = np.concatenate(b, axis=1) - np.concatenate(a, axis=1)
-        self._changed = np.flatnonzero(gap.any(0))
-        self._gap: Floats = gap[:, self._changed]
+            statistics = pair.a.tobytes() + pair.b.tobytes()
+            if statistics not in groups:
+                a, b = (_places(_by_cluster(side, member, len(names)), columns) for side in (pair.a, pair.b))
+                groups[statistics] = _Group(a, b)
+            groups[statistics].metrics[place] = pair.metric
+        self._groups = list(groups.values())
+        self._columns: Floats = np.stack([np.frombuffer(column) for column in columns], axis=1)
+        self._totals: Floats = self._columns.sum(0)
+        self._gaps = self._tell_gaps()
+        self.width = max(len(columns), *(len(group.a) for group in self._groups))
 
-    def swap(self, swaps: Floats) -> Floats:
-        """Return the summed statistics [r, width] after swapping the patients marked in [r, clusters]."""
-        moved = np.zeros((len(swaps), self.sums.shape[1] // 2))
-        moved[:, self._changed] = swaps @ self._gap
-        swapped = np.tile(self.sums.sum(0), (len(swaps), 1))
-        start = 0
+    def drawn(self, counts: Floats) -> Floats:
+        """Return b minus a, [r, metrics], with patients counted as often as [r, clusters] says."""
+        sums = counts @ self._columns
+        return self._differences(lambda group: (sums.take(group.a, axis=1), sums.take(group.b, axis=1)))
+
+    def swapped(self, swaps: Floats) -> Floats:
+        """Return b minus a, [r, metrics], with the patients marked in [r, clusters] swapped between the runs."""
+        moved = swaps @ self._gaps
+
+        def sides(group: _Group) -> tuple[Floats, Floats]:
+            gap = moved.take(group.gap, axis=1)
+            return self._totals[group.a] + gap, self._totals[group.b] - gap
+
+        return self._differences(sides)
+
+    def _tell_gaps(self) -> Floats:
+        """Return the distinct differences between the runs' columns, and tell each group where its own are."""
+        columns = np.concatenate([np.stack((group.a, group.b), axis=1) for group in self._groups])
+        columns[columns[:, 0] == columns[:, 1]] = 0
+        distinct, places = np.unique(columns, axis=0, return_inverse=True)
+        starts = np.cumsum([len(group.a) for group in self._groups])
+        for group, own in zip(self._groups, np.split(places.ravel(), starts[:-1]), strict=True):
+            group.gap = own
+        gaps: Floats = self._columns[:, distinct[:, 1]] - self._columns[:, distinct[:, 0]]
+        return gaps
+
+    def _differences(self, sides: Callable[[_Group], tuple[Floats, Floats]]) -> Floats:
+        found: dict[int, Floats] = {}
         for group in self._groups:
-            part = moved[:, start : start + len(group.active)]
-            swapped[:, group.columns(0)] += part
-            swapped[:, group.columns(1)] -= part
-            start += len(group.active)
-        return swapped
-
-    def differences(self, sums: Floats) -> Floats:
-        """Return b minus a, [r, metrics], of summed statistics [r, width]."""
-        return np.stack([b - a for a, b in self.values(sums)], axis=-1)
-
-    def values(self, sums: Floats) -> list[tuple[Floats, Floats]]:
-        """Return each metric of both runs, [...], from summed statistics [..., width]."""
-        found: list[tuple[Floats, Floats]] = [(np.zeros(0), np.zeros(0))] * self.n_metrics
-        for group in self._groups:
-            a, b = group.sides(sums)
-            for place, metric in group.metrics:
-                found[place] = (metric.value(a), metric.value(b))
-        return found
+            a, b = map(group.scores, sides(group))
+            found |= {place: b[place] - a[place] for place in group.metrics}
+        return np.stack([found[place] for place in range(self.n_metrics)], axis=-1)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Group:
-    """Metrics with the same statistics, the columns in use, and where they stand in the table."""
+    """Metrics with the same statistics, by their place among all metrics.
 
-    metrics: list[tuple[int, Metric[Any]]]
-    active: np.ndarray[Any, np.dtype[np.intp]]
-    width: int
-    start: int
+    Attributes:
+        a: [k] where the statistics of the first run stand in the table.
+        b: [k] of the second.
+        gap: [k] where their difference stands among the gaps.
+        metrics: The metrics.
+    """
 
-    def sides(self, sums: Floats) -> tuple[Floats, Floats]:
-        spans = [sums[..., self.columns(side)] for side in range(2)]
-        if len(self.active) == self.width:
-            return spans[0], spans[1]
-        full = []
-        for span in spans:
-            whole = np.zeros((*sums.shape[:-1], self.width))
-            whole[..., self.active] = span
-            full.append(whole)
-        return full[0], full[1]
+    a: Places
+    b: Places
+    gap: Places = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
+    metrics: dict[int, Metric[Any]] = field(default_factory=dict)
 
-    def columns(self, side: int) -> slice:
-        """Return where the statistics of a run stand in the table."""
-        size = len(self.active)
-        return slice(self.start + side * size, self.start + (side + 1) * size)
+    def scores(self, sums: Floats) -> dict[int, Floats]:
+        """Return each metric, [r], of summed statistics [r, k]."""
+        families: dict[Callable[[Floats], Floats], Floats] = {}
+        found = {}
+        for place, metric in self.metrics.items():
+            value = metric.value
+            if isinstance(value, OneOf):
+                if value.scores not in families:
+                    families[value.scores] = value.scores(sums)
+                found[place] = families[value.scores][..., value.place]
+            else:
+                found[place] = value(sums)
+        return found
 
 
 def _result(a: float, b: float, drawn: Floats, swapped: Floats) -> PairedResult:
@@ -195,25 +202,19 @@ def _result(a: float, b: float, drawn: Floats, swapped: Floats) -> PairedResult:
     )
 
 
-def _sketch(pair: Pair) -> bytes:
-    """Return what equal statistics share and others hardly ever: a random mix of the columns."""
-    weights = np.random.default_rng(0).random(pair.a.shape[1])
-    return (pair.a @ weights).tobytes() + (pair.b @ weights).tobytes()
-
-
-def _is_equal(one: Pair, two: Pair) -> bool:
-    same = np.array_equal
-    return same(one.a, two.a, equal_nan=True) and same(one.b, two.b, equal_nan=True)
-
-
-def _by_cluster(statistics: Floats, member: np.ndarray[Any, np.dtype[np.intp]], n_clusters: int) -> Floats:
+def _by_cluster(statistics: Floats, member: Places, n_clusters: int) -> Floats:
     sums = np.zeros((n_clusters, statistics.shape[1]))
     np.add.at(sums, member, statistics)
     return sums
 
 
+def _places(sums: Floats, columns: dict[bytes, int]) -> Places:
+    """Return where each column of [clusters, k] stands among the distinct ones, after adding those that are new."""
+    return np.array([columns.setdefault(column.tobytes(), len(columns)) for column in sums.T], dtype=np.intp)
+
+
 def _rows(table: _Table, resamples: int) -> Iterator[int]:
-    size = max(1, _CELLS // max(table.n_clusters, table.sums.shape[1], 1))
+    size = max(1, _CELLS // max(table.n_clusters, table.width))
     for start in range(0, resamples, size):
         yield min(size, resamples - start)
 

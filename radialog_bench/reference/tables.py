@@ -117,6 +117,8 @@ class Reference(_Record):
     """All tables of a paper."""
 
     source: str
+    test_studies: dict[str, int] = {}
+    """Studies of the official test splits, by source, or by evaluation where that has a split of its own."""
     measures: dict[str, Measure]
     tables: tuple[ReferenceTable, ...]
 

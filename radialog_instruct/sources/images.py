@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +71,7 @@ def read_image(path: Path) -> LoadedImage:
         DataError: If the file is missing, no image, too large, cut short, or a DICOM file of several frames.
         UsageError: If it is a DICOM file and pydicom or its decoder is not installed.
     """
-    try:
+    with reading(path):
         if is_dicom(path):
             grey, notes = read_dicom(path, MAX_PIXELS)
             return LoadedImage(grey.convert("RGB"), notes)
@@ -78,6 +80,20 @@ def read_image(path: Path) -> LoadedImage:
                 raise DataError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS:,}", where=str(path))
             image.load()
             return LoadedImage(to_rgb(ImageOps.exif_transpose(image)))
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Say which image is at fault where its bytes cannot be read or decoded.
+
+    Args:
+        path: The image that is being read.
+
+    Raises:
+        DataError: If the file is missing, no image, or damaged.
+    """
+    try:
+        yield
     except FileNotFoundError as error:
         raise DataError("no such image", where=str(path), mend="check the path") from error
     except UnidentifiedImageError as error:

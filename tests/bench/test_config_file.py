@@ -66,6 +66,12 @@ def test_model_arguments_keep_their_types(tmp_path: Path, capsys: pytest.Capture
         ("- model", "not a mapping of flags to values"),
         ("model: [", "not YAML"),
         ("config: other.yaml", "no flag --config"),
+        ("model: constant\nimage: true\nno-image: true", "run.yaml:3: no-image is given twice"),
+        (
+            "model: constant\nno-image: often",
+            "run.yaml:2: no-image is true or false. write no-image: true, or image: false",
+        ),
+        ("model: constant\nno-limit: true", "run.yaml:2: no flag --no-limit"),
     ],
 )
 def test_a_bad_file_is_named_with_its_line(
@@ -75,6 +81,17 @@ def test_a_bad_file_is_named_with_its_line(
     assert bench("run", "--config", tmp_path / "run.yaml", "-o", tmp_path / "r") == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [("image: false", False), ("no-image: true", False), ("no_image: false", True), ("no-image: null", True)],
+)
+def test_a_switch_can_be_written_as_either_of_its_flags(line: str, shown: bool, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(f"model: constant\nlimit: 1\n{line}\n")
+    arguments = ("--config", tmp_path / "run.yaml", "-e", "impression", "--bootstrap", "0", "-o", tmp_path / "r")
+    assert bench("run", *arguments) == 0
+    assert read(tmp_path / "r" / "run.json")["config"]["image"] is shown
 
 
 def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

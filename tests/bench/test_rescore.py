@@ -36,6 +36,24 @@ def refusing(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     return model, folder / "whole"
 
 
+FAILS_ONCE = """
+import pathlib
+from radialog_bench import Response
+failed = pathlib.Path(__file__).with_name("failed")
+class FailsOnce:
+    needs_images = False
+    asked = 0
+    def generate(self, requests):
+        for r in requests:
+            self.asked += 1
+            if failed.exists():
+                yield Response(r.id, f"Edema, asked {self.asked}.")
+            else:
+                failed.touch()
+                yield Response.failure(r.id, "timeout", "busy")
+"""
+
+
 def results(folder: Path) -> bytes:
     return (folder / "results.json").read_bytes()
 
@@ -55,6 +73,29 @@ def test_scoring_again_ends_with_the_same_bytes_and_asks_nobody(refusing: tuple[
     assert first.ids == again.ids
     assert bench("score", tmp_path / "s", "-o", tmp_path / "t") == 1
     assert results(tmp_path / "t") == results(run)
+
+
+def test_a_shared_report_that_failed_once_counts_in_each_evaluation_as_it_did_in_the_run(tmp_path: Path) -> None:
+    (tmp_path / "m.py").write_text(FAILS_ONCE)
+    model = f"{tmp_path / 'm.py'}:FailsOnce"
+    arguments = ("-e", "report_generation,correction,findings_qa", "--limit", "3", "--bootstrap", "0")
+    assert bench("run", "-m", model, "-o", tmp_path / "run", *arguments) == 1
+    parts = read(tmp_path / "run" / "results.json")["evaluations"]
+    assert {name: part["n_error"] for name, part in parts.items()} == {
+        "report_generation": 1,
+        "correction": 0,
+        "findings_qa": 0,
+    }
+    assert bench("score", tmp_path / "run", "-o", tmp_path / "s") == 1
+    assert results(tmp_path / "s") == results(tmp_path / "run")
+    # One evaluation alone keeps what it had, and what was asked for another one before it.
+    assert bench("score", tmp_path / "run", "-o", tmp_path / "c", "-e", "correction") == 0
+    assert read(tmp_path / "c" / "results.json")["evaluations"]["correction"] == parts["correction"]
+    # The run goes on and takes the report that failed; the corrections keep their own.
+    assert bench("run", "-m", model, "-o", tmp_path / "run", *arguments) == 0
+    assert bench("score", tmp_path / "run", "-o", tmp_path / "t") == 0
+    assert results(tmp_path / "t") == results(tmp_path / "run")
+    assert results(tmp_path / "t") != results(tmp_path / "s")
 
 
 def test_other_settings_give_other_scores_of_the_same_answers(

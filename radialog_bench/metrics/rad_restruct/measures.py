@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 
-from radialog_bench.metrics.base import Floats, Metric
+from radialog_bench.metrics.base import Floats, Metric, OneOf
 from radialog_bench.metrics.lexical import mean
 from radialog_bench.metrics.rad_restruct.layout import Layout
 from radialog_bench.metrics.rad_restruct.score import (
+    AVERAGES,
     LevelScores,
-    clean,
+    averages,
     level_columns,
     level_scores,
-    official,
     report_statistics,
 )
 from radialog_bench.results import Table
@@ -40,23 +40,23 @@ def vector_metrics(*, matched: bool) -> tuple[Metric[Floats], ...]:
     """
     ending = "" if matched else "_unmatched"
     switch = f"match_instances:{'on' if matched else 'off'}|parser:options|v1"
-    averages = [
+    rows = {name: "rows:classes+averages" if name.startswith("official_") else "rows:classes" for name in AVERAGES}
+    means = [
         Metric(
-            f"{prefix}{name}{ending}",
-            f"{prefix}{name}|{rows}|zero_division:1|{switch}",
+            f"{name}{ending}",
+            f"{name}|{rows[name]}|zero_division:1|{switch}",
             _class_statistics,
-            partial(average, name=name),
+            OneOf(averages, place),
             per_sample=False,
             smooth=True,
         )
-        for prefix, rows, average in (("official_", "rows:classes+averages", official), ("", "rows:classes", clean))
-        for name in ("f1", "precision", "recall")
+        for place, name in enumerate(AVERAGES)
     ]
     shares = [
         Metric(f"{name}{ending}", f"{name}|{switch}", statistics, mean, right_or_wrong=name == "report_accuracy")
         for name, statistics in (("accuracy", _right_columns), ("report_accuracy", _right_reports))
     ]
-    return (*averages, *shares)
+    return (*means, *shares)
 
 
 def level_table(predictions: Floats, targets: Floats, layout: Layout, *, matched: bool) -> Table:

@@ -15,6 +15,9 @@ from radialog_bench.metrics.rad_restruct.layout import Layout, find_layout, load
 from radialog_bench.metrics.rad_restruct.matching import match_instances as put_in_order
 from radialog_instruct.errors import DataError
 
+NAMES = ("f1", "precision", "recall")
+AVERAGES = tuple(f"{prefix}{name}" for prefix in ("official_", "") for name in NAMES)
+"""The means over classes, in the order in which they are computed."""
 _OWN = ("precision", "recall", "f1", "right", "exact", "columns", "one")
 """What the statistics hold of every report behind the classes."""
 
@@ -144,36 +147,36 @@ def report_statistics(predictions: Floats, targets: Floats) -> Floats:
     return np.hstack((*classes, np.column_stack(own)))
 
 
-def official(sums: Floats, name: str) -> Floats:
-    """Return the official average.
+def averages(sums: Floats) -> Floats:
+    """Return the means over classes: the official ones and those over the classes alone.
 
     Args:
         sums: [..., k], as ``report_statistics`` gives them, summed over reports.
-        name: ``"f1"``, ``"precision"`` or ``"recall"``.
 
     Returns:
-        [...]; nan where no class has support.
+        [..., 6], ordered as ``AVERAGES``; nan where no class has support.
     """
     counts, stray, own = _split(sums)
-    values, support = _of(name, counts), counts[2]
-    supported, total = support > 0, support.sum(-1)
-    # A class that is only ever predicted has recall 1, and precision and F1 0; one that never occurs has 1 throughout.
-    others = np.full(total.shape, stray.shape[-1]) if name == "recall" else (stray == 0).sum(-1)
-    guessed = counts[1].sum(-1) + stray.sum(-1)
-    averages = (
-        _of(name, (counts[0].sum(-1), guessed, total))
-        + (values.sum(-1) + others) / own["columns"]
-        + _quotient((values * support).sum(-1), total)
-        + own[name]
-    )
-    return _quotient((values * supported).sum(-1) + averages, supported.sum(-1) + 4)
-
-
-def clean(sums: Floats, name: str) -> Floats:
-    """Return the mean over the classes with support; arguments as for ``official``."""
-    counts, _, _ = _split(sums)
-    supported = counts[2] > 0
-    return _quotient((_of(name, counts) * supported).sum(-1), supported.sum(-1))
+    hits, guessed, support = counts
+    supported = (support > 0).astype(np.float64)
+    n_supported, total = supported.sum(-1), support.sum(-1)
+    overall = hits.sum(-1), guessed.sum(-1) + stray.sum(-1), total
+    silent = (stray == 0).astype(np.float32).sum(-1)
+    official, clean = [], []
+    for name in NAMES:
+        values = _of(name, counts)
+        of_supported = _dot(values, supported)
+        # A class that is only predicted has recall 1, and precision and F1 0; one that never occurs has 1 throughout.
+        others = stray.shape[-1] if name == "recall" else silent
+        rows = (
+            _of(name, overall)
+            + (values.sum(-1) + others) / own["columns"]
+            + _quotient(_dot(values, support), total)
+            + own[name]
+        )
+        official.append(_quotient(of_supported + rows, n_supported + 4))
+        clean.append(_quotient(of_supported, n_supported))
+    return np.stack([*official, *clean], axis=-1)
 
 
 def share(sums: Floats, name: str) -> Floats:
@@ -194,8 +197,7 @@ def level_columns(layout: Layout) -> dict[str, NDArray[np.intp]]:
 def level_scores(predictions: Floats, targets: Floats) -> LevelScores:
     """Return all scores of some columns."""
     sums = report_statistics(predictions, targets).sum(0)
-    averages = [average(sums, name) for average in (official, clean) for name in ("f1", "precision", "recall")]
-    return LevelScores(*map(float, (*averages, share(sums, "right"), share(sums, "exact"))))
+    return LevelScores(*map(float, (*averages(sums), share(sums, "right"), share(sums, "exact"))))
 
 
 def _scores(
@@ -237,10 +239,16 @@ def _of(name: str, counts: Sequence[Floats]) -> Floats:
 
 
 def _ratio(numerator: Floats, denominator: Floats) -> Floats:
-    """Divide; over nothing it is 1, as scikit-learn's ``zero_division=1``."""
-    something = denominator > 0
-    ratio: Floats = np.where(something, numerator / np.where(something, denominator, 1), 1.0)
+    """Divide parts by wholes; nothing of nothing is 1, as scikit-learn's ``zero_division=1``."""
+    nothing = denominator == 0
+    ratio: Floats = (numerator + nothing) / (denominator + nothing) if nothing.any() else numerator / denominator
     return ratio
+
+
+def _dot(one: Floats, two: Floats) -> Floats:
+    """Return the sums of products along the last axis."""
+    sums: Floats = np.einsum("...c,...c->...", one, two)
+    return sums
 
 
 def _quotient(numerator: Floats, denominator: Floats) -> Floats:

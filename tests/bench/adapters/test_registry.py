@@ -56,6 +56,7 @@ def test_editing_a_file_changes_the_fingerprint(tmp_path: Path) -> None:
         ("openia:gpt", UsageError, "did you mean openai:gpt?"),
         ("no_such_module_at_all:M", UsageError, "no module 'no_such_module_at_all'"),
         ("radialog_bench.adapters.baselines:Nope", UsageError, "no class 'Nope'"),
+        ("./none.py", UsageError, "no such file"),
         ("radialog_bench.chat:Message", ModelError, "is no adapter class"),
         ("predictions:nowhere", DataError, "no .jsonl file of predictions"),
     ],
@@ -157,3 +158,15 @@ def test_a_broken_plug_in_breaks_only_itself(installed_plugin: dict[str, str], t
     assert bad.returncode == 4
     last = bad.stderr.splitlines()[-1]
     assert "broken-plugin = third_party_model.missing:Nothing: the plug-in cannot be imported" in last
+
+
+@pytest.mark.parametrize("ending", ["", ":", ":C"])
+def test_a_file_without_its_class_says_which_to_write(tmp_path: Path, ending: str) -> None:
+    file = tmp_path / "m.py"
+    file.write_text("class A:\n    def generate(self, r): ...\nclass B(A): ...\nclass Helper: ...\n")
+    with pytest.raises(UsageError) as caught:
+        load_adapter(f"{file}{ending}")
+    assert f"write {file}:A or {file}:B" in str(caught.value)
+    file.write_text("class Helper: ...\n")
+    with pytest.raises(UsageError, match=r"no class there has a method generate.*it has: Helper"):
+        load_adapter(f"{file}{ending}")

@@ -86,17 +86,45 @@ def test_what_differs_in_protocol_is_said(entry: Make) -> None:
     found = row(build_board([made]), "table-1")
     assert found is not None
     assert found.notes == (
-        "split validation, the table's is test",
-        "only the first 100 samples",
-        "only samples chosen by id",
-        "only part 1/4 of the patients",
+        "not comparable with the printed rows: split validation, the table's is test; only the first 100 samples; "
+        "only samples chosen by id; only part 1/4 of the patients; 30 samples without a usable image left out",
         "with the indication in the prompt",
         "without the image",
         "new tokens as in the release v1",
         "500 samples of 400 studies",
         "7 failed, counted as the worst answer",
-        "30 samples without a usable image left out",
     )
+    assert not found.comparable
+
+
+@pytest.mark.parametrize(
+    ("source", "counts", "reason"),
+    [
+        ("mimic-cxr", {"study without a findings section": 2800, "study without a frontal image": 69}, None),
+        ("mimic-cxr", {}, "400 studies in the test split, the official one has 3,269"),
+        ("mimic-cxr", {"study without a findings section": 4000}, "4,400 studies in the test split"),
+        ("mimic-cxr", {"failed: timeout": 3000}, "400 studies in the test split"),
+        ("iu-xray", {"study without a frontal image": 190}, None),
+        ("iu-xray", {"study without a frontal image": 170}, "570 studies in the test split, the official one has 590"),
+    ],
+)
+def test_a_split_of_another_size_than_the_official_one_is_not_comparable(
+    entry: Make, source: str, counts: dict[str, int], reason: str | None
+) -> None:
+    board = build_board([entry(source, part={"counts": counts})])
+    found = row(board, "table-1")
+    assert found is not None
+    assert found.comparable is (reason is None)
+    assert (reason is None) == ("not comparable" not in " ".join(found.notes))
+    assert reason is None or reason in found.notes[0]
+    assert ("mine (yours, not comparable)" in markdown(board)) is (reason is not None)
+
+
+def test_part_of_the_official_split_is_not_taken_for_another_split(entry: Make) -> None:
+    whole = {"study without a findings section": 2669, "beyond --limit": 900}
+    found = row(build_board([entry(settings={"limit": 100}, part={"n_studies": 90, "counts": whole})]), "table-1")
+    assert found is not None
+    assert found.notes[0] == "not comparable with the printed rows: only the first 100 samples"
 
 
 @pytest.mark.parametrize(

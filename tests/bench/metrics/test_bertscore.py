@@ -11,6 +11,7 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 from radialog_bench.metrics import bertscore, encoder
 from radialog_bench.metrics.base import MetricError
 from radialog_bench.metrics.bertscore import BertScore, BertScoreSettings, bertscore_metric, open_bertscore
+from tests.bench.conftest import bench, read
 
 CASES = json.loads((Path(__file__).parent / "cases" / "bertscore.json").read_text())
 TABLE = "LAYER,P,R,F\n" + "".join(f"{layer},0.{layer}1,0.{layer}2,0.{layer}3\n" for layer in range(1, 8))
@@ -154,3 +155,19 @@ def test_what_is_not_there_is_a_reason_and_not_a_crash(
 
 def test_equal_settings_share_a_scorer(minilm: str) -> None:
     assert open_bertscore(BertScoreSettings(minilm, 2, "none")) is open_bertscore(BertScoreSettings(minilm, 2, "none"))
+
+
+def test_the_flags_choose_the_encoder_and_how_it_reads(roberta: str, tmp_path: Path) -> None:
+    base = ("run", "-m", "constant", "-e", "impression", "--limit", "1", "--bootstrap", "0")
+    encoder = ("--text-metrics", "bertscore", "--bertscore-model", roberta, "--bertscore-layer", "2")
+    flags = (*encoder, "--bertscore-baseline", "none")
+    assert bench(*base, *flags, "--bertscore-prefix-space", "-o", tmp_path / "spaced") == 0
+    assert "no-idf|prefix-space|" in signature(tmp_path / "spaced")
+    assert bench("score", tmp_path / "spaced", "-o", tmp_path / "same") == 0
+    assert signature(tmp_path / "same") == signature(tmp_path / "spaced")
+    assert bench("score", tmp_path / "spaced", "--no-bertscore-prefix-space", "-o", tmp_path / "plain") == 0
+    assert "no-idf|transformers:" in signature(tmp_path / "plain")
+
+
+def signature(folder: Path) -> str:
+    return read(folder / "results.json")["evaluations"]["impression"]["metrics"]["bertscore"]["signature"]

@@ -155,9 +155,29 @@ def test_the_table_is_read_in_blocks_that_cut_entries(tmp_path: Path, monkeypatc
     with gzip.open(source, "wt") as table:
         table.write("".join(entries))
     monkeypatch.setattr(meteor_table, "_BLOCK", 17)
-    assert write_table(source, {b"word0", b"word2"}, target) == 33
+    assert write_table(source, lambda: {"word0", "word2"}, target) == 33
     with gzip.open(target, "rt") as table:
         assert table.read() == "".join(entry for entry in entries if "word1" not in entry)
+
+
+@needs_java
+@pytest.mark.slow
+def test_phrases_of_the_shipped_table_are_what_the_cut_takes_them_for() -> None:
+    with gzip.open(find_meteor()[1].parent / "data" / "paraphrase-en.gz") as table:
+        for block in meteor_table._blocks(table):
+            letters = np.frombuffer(block, dtype=np.uint8)
+            words = np.diff(np.flatnonzero(letters[np.isin(letters, (ord(" "), ord("\n")))] == ord("\n")))
+            assert words.max() <= meteor_table.LONGEST
+            assert block.count(b"\n") % 3 == 0
+            assert not any(odd in block for odd in (b"  ", b" \n", b"\n ", b"\t", b"\r", b"\f"))
+
+
+def test_runs_are_all_neighbouring_words_up_to_the_longest_phrase() -> None:
+    assert meteor_table.runs_of([["a", "b", "a"], [], ["a", "b"]]) == {"a", "b", "a b", "b a", "a b a"}
+    words = [str(number) for number in range(9)]
+    runs = meteor_table.runs_of([words])
+    assert len(runs) == 9 + 8 + 7 + 6 + 5 + 4 + 3
+    assert "1 2 3 4 5 6 7" in runs and "1 2 3 4 5 6 7 8" not in runs
 
 
 def test_without_java_or_its_package_the_reason_says_what_to_install(monkeypatch, tmp_path: Path) -> None:

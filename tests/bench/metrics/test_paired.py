@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from radialog_bench.metrics import classification_metrics, clinical_metrics, lexical_metrics, paired
-from radialog_bench.metrics.base import Metric
+from radialog_bench.metrics.base import Floats, Metric, OneOf
 from radialog_bench.metrics.lexical import mean
 from radialog_bench.metrics.paired import Pair, PairedResult, paired_tests
+from radialog_bench.metrics.rad_restruct.measures import vector_metrics
 from radialog_bench.metrics.significance import bootstrap_p, holm, mcnemar_p, randomisation_p
 from radialog_instruct.findings import make_labels
 
@@ -87,12 +88,14 @@ def many_pairs(n: int = 40) -> tuple[list[Pair], list[str]]:
         for _ in range(3)
     ]
     views = [list(generator.choice(["ap", "pa", "ll"], n)) for _ in range(3)]
+    vectors = [list((generator.random((n, 12)) < 0.3).astype(float)) for _ in range(3)]
     pairs = [
         Pair(metric, metric.statistics(sides[0], sides[2]), metric.statistics(sides[1], sides[2]))  # type: ignore[arg-type]
         for metrics, sides in (
             (lexical_metrics(), texts),
             (clinical_metrics("test"), labels),
             (classification_metrics(("ap", "pa", "ll", "lateral"), "whole-word"), views),
+            (vector_metrics(matched=True), vectors),
         )
         for metric in metrics
     ]
@@ -116,6 +119,21 @@ def test_shared_resamples_equal_those_of_a_metric_alone_and_of_any_chunk(monkeyp
     assert_close(paired_tests(pairs, clusters, resamples=300, seed=4), together)
     other = paired_tests(pairs, clusters, resamples=300, seed=5)
     assert [result.ci95 for result in other] != [result.ci95 for result in together]
+
+
+def test_a_family_is_computed_once_a_resample_and_side() -> None:
+    rows = []
+
+    def moments(sums: Floats) -> Floats:
+        rows.append(len(sums) if sums.ndim == 2 else 0)
+        first = sums[..., 0] / sums[..., 1]
+        return np.stack([first, first**2], axis=-1)
+
+    a, b = np.array([[1.0, 1], [2, 1], [4, 1]]), np.array([[2.0, 1], [2, 1], [3, 1]])
+    metrics = [Metric[float](f"moment{i}", "v1", lambda p, r: a, OneOf(moments, i)) for i in range(2)]
+    one, two = paired_tests([Pair(m, a, b) for m in metrics], list("xyz"), resamples=50, seed=0)
+    assert (one.a, two.a) == pytest.approx((7 / 3, 49 / 9))
+    assert sum(rows) == 2 * 2 * 50  # the sides of both tests
 
 
 def test_exchanging_the_runs_turns_the_signs_and_keeps_every_p() -> None:
