@@ -89,22 +89,26 @@ def from_pretrained_parts(
     return Assembled(compose(config, llm, tower), processor)
 
 
-def compose(config: LlavaConfig, llm: PreTrainedModel, tower: PreTrainedModel) -> LlavaForConditionalGeneration:
-    """Return a LLaVA that holds the given parts themselves, and a new projector.
+def compose(
+    config: LlavaConfig, llm: PreTrainedModel, tower: PreTrainedModel, projector: nn.Module | None = None
+) -> LlavaForConditionalGeneration:
+    """Return a LLaVA that holds the given parts themselves.
 
     Args:
         config: Its configuration.
         llm: A causal language model.
         tower: An image tower.
+        projector: From its features to tokens; a new one by default.
     """
+    kind = _align() if config.model_type == "radialog_align" else LlavaForConditionalGeneration
     with torch.device("meta"):  # the parts come ready; nothing is allocated twice
-        model = LlavaForConditionalGeneration(config)
+        model = kind(config)
     whole: Any = model
     language: Any = llm
     whole.model.language_model = language.base_model
     whole.lm_head = language.get_output_embeddings()
     whole.model.vision_tower = tower
-    whole.model.multi_modal_projector = _projector(config)
+    whole.model.multi_modal_projector = projector if projector is not None else _projector(config)
     whole.generation_config = language.generation_config
     return model
 
@@ -136,7 +140,7 @@ def load_llm(base_model: str, *, dtype: torch.dtype, quantization: str, vocabula
         first = str(error).strip().splitlines()[0]
         raise ModelError(f"the base model cannot be loaded ({first})", where=base_model, mend=mend) from error
     if vocabulary > llm.get_input_embeddings().num_embeddings:
-        _widen(llm, vocabulary)
+        widen(llm, vocabulary)
     loaded: PreTrainedModel = llm
     return loaded
 
@@ -186,7 +190,17 @@ def _tower(preset: Preset, weights: str | None) -> PreTrainedModel:
     return kept
 
 
+def _align() -> type[LlavaForConditionalGeneration]:
+    from radialog_model.align.modeling import RaDialogAlignForConditionalGeneration
+
+    return RaDialogAlignForConditionalGeneration
+
+
 def _projector(config: LlavaConfig) -> nn.Module:
+    if config.model_type == "radialog_align":
+        from radialog_model.align.modeling import AlignProjector
+
+        return AlignProjector(config)  # type: ignore[arg-type]
     projector: nn.Module = LlavaMultiModalProjector(config)
     for linear in projector.children():
         if isinstance(linear, nn.Linear):
@@ -195,7 +209,13 @@ def _projector(config: LlavaConfig) -> nn.Module:
     return projector
 
 
-def _widen(llm: Any, vocabulary: int) -> None:
+def widen(llm: Any, vocabulary: int) -> None:
+    """Add tokens to a language model, each with the mean of the others' embeddings.
+
+    Args:
+        llm: A causal language model.
+        vocabulary: Tokens it shall know.
+    """
     old = llm.get_input_embeddings().num_embeddings
     llm.resize_token_embeddings(vocabulary, mean_resizing=False)
     with torch.no_grad():

@@ -128,6 +128,7 @@ def save_checkpoint(
     Raises:
         ModelError: If processor and model disagree about the number of image tokens.
     """
+    from radialog_model.export.engines import write_index
     from radialog_model.lora import save_adapter
 
     adapters = not isinstance(model, LlavaForConditionalGeneration)
@@ -139,6 +140,7 @@ def save_checkpoint(
         save_adapter(whole, folder, state)
     else:
         whole.to(dtype).save_pretrained(folder, state_dict=state)
+        write_index(folder)
     processor.save_pretrained(folder)
     if findings is not None:
         findings.save(folder)

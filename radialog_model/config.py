@@ -163,6 +163,10 @@ class TrainConfig(_Settings):
             raise ValueError(f"no task {unknown[0]!r}; the tasks are {', '.join(TASK_NAMES)}")
         if self.base_model is None and (self.dialog.lora is not None or self.dialog.quantization != "none"):
             raise ValueError("lora and quantization need 'base_model': give it here or as --base-model")
+        if (self.stage1 is not None) != self.preset.startswith("align"):
+            raise ValueError("'stage1' names what radialog-model align wrote, for presets of the variant align alone")
+        if self.stage1 is not None and self.base_model is None:
+            raise ValueError("'stage1' needs 'base_model': give it here or as --base-model")
         if self.tower is not None and self.tower_weights is not None:
             raise ValueError("'tower' trains one from scratch; with 'tower_weights' leave it out")
         return self

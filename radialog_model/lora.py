@@ -61,6 +61,7 @@ def add_lora(
     for module, part in zip(KEPT_WHOLE, ("projector", "tower"), strict=True):
         if part not in train:
             getattr(wrapped.base_model.model.model, module).requires_grad_(False)
+    wrapped.train()  # frozen BatchNorm and query transformers take their parameters out of training here
     peft: PeftModel = wrapped
     return peft
 

@@ -47,6 +47,8 @@ def presets() -> dict[str, Preset]:
     return {
         "project-biovilt": Preset(BioViLTConfig(), 448, 4096),
         "project-raddino": Preset(dinov2, 518, 4096, mean=grey[0], std=grey[1]),
+        "align-biovilt": Preset(BioViLTConfig(), 448, 4096),  # tower and query transformer come from the first stage
+        "align-tiny": Preset(_small_tower((1, 1, 1, 1), (8, 16, 24, 32), 8, 32, 64), 64, 1024),
         "demo": Preset(_small_tower((1, 1, 2, 1), (64, 128, 256, 512), 24, 128, 224), 224, 1024, 256, 640, 3, 4),
         "tiny": Preset(_small_tower((1, 1, 1, 1), (8, 16, 24, 32), 8, 32, 64), 64, 1024, 64, 128, 2, 4),
     }

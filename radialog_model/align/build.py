@@ -8,8 +8,6 @@ from typing import Any
 
 import torch
 from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
     Blip2QFormerConfig,
     LlamaConfig,
     LlamaForCausalLM,
@@ -24,6 +22,7 @@ from radialog_model.align.folder import load_stage1
 from radialog_model.align.modeling import AlignProjector, RaDialogAlignForConditionalGeneration
 from radialog_model.align.processing import RaDialogAlignProcessor, tower_images
 from radialog_model.align.stage1 import AlignStage1Model
+from radialog_model.assemble import compose, load_llm, load_tokenizer, widen
 from radialog_model.biovil import BioViLTConfig
 from radialog_model.prompts import IMAGE_TOKEN, chat_template
 
@@ -49,6 +48,7 @@ def build_align(
     llm: str | Any | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
     dtype: torch.dtype = torch.float32,
+    quantization: str = "none",
 ) -> BuiltAlign:
     """Join tower and query transformer of a first stage with a language model.
 
@@ -61,6 +61,7 @@ def build_align(
             which ``tokenizer`` must be given.
         tokenizer: Tokenizer of the language model; that of ``llm`` by default. It is taught the image placeholder.
         dtype: Type in which a language model is loaded; tower and query transformer are 32 bits.
+        quantization: ``4bit`` loads the language model with bitsandbytes.
 
     Raises:
         ModelError: If first stage or language model cannot be loaded.
@@ -68,20 +69,13 @@ def build_align(
     register()
     first = stage1 if isinstance(stage1, AlignStage1Model) else load_stage1(stage1)[0]
     tokens = _tokenizer(llm, tokenizer)
-    language = _language_model(llm, tokens, dtype)
+    language = _language_model(llm, tokens, dtype, quantization)
     config = _config(first, language.config, tokens)
-    with torch.device("meta"):  # the parts come ready; nothing is allocated twice
-        model = RaDialogAlignForConditionalGeneration(config)
-    whole: Any = model
-    whole.model.vision_tower = first.vision_tower
-    whole.model.multi_modal_projector = _projector(config, first)
-    whole.model.language_model = language.base_model
-    whole.lm_head = language.get_output_embeddings()
-    whole.generation_config = language.generation_config
+    made: Any = compose(config, language, first.vision_tower, _projector(config, first))
     first.vision_tower.config.freeze_batchnorm = True
     first.vision_tower.requires_grad_(False)
-    model.train()
-    return BuiltAlign(model, align_processor(tokens, first.vision_tower.config, config.num_query_tokens))
+    made.train()
+    return BuiltAlign(made, align_processor(tokens, first.vision_tower.config, config.num_query_tokens))
 
 
 def align_processor(
@@ -141,37 +135,24 @@ def _projector(config: RaDialogAlignConfig, first: AlignStage1Model) -> AlignPro
 
 
 def _tokenizer(llm: Any, tokenizer: PreTrainedTokenizerBase | None) -> PreTrainedTokenizerBase:
-    if tokenizer is None and not isinstance(llm, str):
-        raise ModelError("no tokenizer for the language model", mend="give 'tokenizer', or the model's folder")
-    try:
-        tokens: Any = tokenizer or AutoTokenizer.from_pretrained(llm, extra_special_tokens={"image_token": IMAGE_TOKEN})
-    except (OSError, ValueError, KeyError) as error:
-        raise _unloadable(llm, error) from error
+    if tokenizer is None:
+        if not isinstance(llm, str):
+            raise ModelError("no tokenizer for the language model", mend="give 'tokenizer', or the model's folder")
+        return load_tokenizer(llm)
+    tokens: Any = tokenizer
     if IMAGE_TOKEN not in tokens.get_vocab():
         tokens.add_special_tokens({"extra_special_tokens": [IMAGE_TOKEN]})
-    if tokens.pad_token is None:
-        tokens.pad_token = tokens.unk_token or tokens.eos_token
-    tokens.padding_side = "left"
-    kept: PreTrainedTokenizerBase = tokens
-    return kept
+    return tokenizer
 
 
-def _language_model(llm: Any, tokenizer: Any, dtype: torch.dtype) -> Any:
+def _language_model(llm: Any, tokenizer: Any, dtype: torch.dtype, quantization: str) -> Any:
     if llm is None:
         return LlamaForCausalLM(_tiny_llama(tokenizer))
-    language = llm
     if isinstance(llm, str):
-        try:
-            language = AutoModelForCausalLM.from_pretrained(llm, dtype=dtype)
-        except (OSError, ValueError, KeyError) as error:
-            raise _unloadable(llm, error) from error
-    old = language.get_input_embeddings().num_embeddings
-    if len(tokenizer) > old:
-        language.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-        with torch.no_grad():  # the mean of all tokens: never the most probable next one
-            for table in (language.get_input_embeddings(), language.get_output_embeddings()):
-                table.weight[old:] = table.weight[:old].float().mean(0).to(table.weight.dtype)
-    return language
+        return load_llm(llm, dtype=dtype, quantization=quantization, vocabulary=len(tokenizer))
+    if len(tokenizer) > llm.get_input_embeddings().num_embeddings:
+        widen(llm, len(tokenizer))
+    return llm
 
 
 def _tiny_llama(tokenizer: Any) -> LlamaConfig:
@@ -188,9 +169,3 @@ def _tiny_llama(tokenizer: Any) -> LlamaConfig:
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
-
-
-def _unloadable(llm: str, error: Exception) -> ModelError:
-    mend = "give the folder of a language model, or the name of a Hub repository you can reach"
-    first = str(error).strip().splitlines()[0]
-    return ModelError(f"the language model cannot be loaded ({first})", where=llm, mend=mend)

@@ -152,6 +152,7 @@ def _prepare_model(job: Job) -> Any:
     }
     for part, module in parts.items():
         module.requires_grad_(part in stage.train)
+    model.train()  # frozen BatchNorm and query transformers take their parameters out of training here
     return model
 
 

@@ -125,10 +125,15 @@ def _check_images(paths: list[str], root: Path) -> None:
 
 
 def _assemble(config: TrainConfig, preset: Preset, train: Rows) -> Assembled:
+    stage = config.dialog
+    # Weights that learn are kept in 32 bits; under adapters the language model's own do not.
+    dtype = _DTYPES[stage.precision] if stage.lora is not None else torch.float32
+    if config.stage1 is not None:
+        from radialog_model.align.build import build_align
+
+        built = build_align(Path(config.stage1), llm=config.base_model, dtype=dtype, quantization=stage.quantization)
+        return Assembled(built.model, built.processor)
     if config.base_model is not None:
-        stage = config.dialog
-        # Weights that learn are kept in 32 bits; under adapters the language model's own do not.
-        dtype = _DTYPES[stage.precision] if stage.lora is not None else torch.float32
         return from_pretrained_parts(
             preset,
             config.base_model,

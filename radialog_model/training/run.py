@@ -12,6 +12,7 @@ from transformers import set_seed
 
 from radialog_instruct.assets import demo_dir
 from radialog_instruct.errors import UsageError
+from radialog_instruct.records import Terms
 from radialog_model.checkpoint import save_checkpoint
 from radialog_model.config import TowerStage, TrainConfig
 from radialog_model.findings import FindingsHead
@@ -76,10 +77,12 @@ def _work_folder(output: Path) -> Path:
 
 
 def _description(job: Job, history: dict[str, Any]) -> dict[str, Any]:
+    origins = {source: Terms(terms) for source, terms in job.train.origins().items()}
     return {
         "config": job.config.model_dump(mode="json"),
         "dataset": job.fingerprint,
-        "sources": job.train.origins(),
+        "datasets": sorted(origins),
+        "terms": max(origins.values(), key=list(Terms).index),  # the strictest: they are in that order
         "rows": dict(sorted(Counter(job.train.tasks()).items())),
         "images": len(set(job.train.images())),
         **history,

@@ -237,7 +237,7 @@ def test_generate_prints_a_report(weights: Path, capsys: pytest.CaptureFixture[s
         (
             ("train", "--data", "{tmp}", "--output", "{tmp}/o", "--config", "huge"),
             2,
-            "give a YAML file or one of: demo, project",
+            "give a YAML file or one of: align-ins, ",
         ),
         (("train", "--data", "{tmp}", "--output", "{tmp}/o", "--config", "{tmp}/bad.yaml"), 2, "speed"),
         (("train", "--data", "{tmp}", "--output", "{tmp}/o", "--config", "tiny"), 3, "no built dataset here"),

@@ -213,7 +213,7 @@ def test_the_processor_counts_for_servers_as_it_writes(weights: Path) -> None:
 
 
 def test_a_language_model_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="the language model cannot be loaded"):
+    with pytest.raises(ModelError, match="the base model.s tokenizer cannot be loaded"):
         build_align(tiny_stage1(), llm=str(tmp_path))
     with pytest.raises(ModelError, match="no tokenizer for the language model"):
         build_align(tiny_stage1())

@@ -32,7 +32,7 @@ def test_a_run_leaves_a_checkpoint_that_answers_and_says_how_it_was_made(undistu
     out, _ = undisturbed
     checkpoint = load_checkpoint(out)
     assert checkpoint.training["rows"] == {"report_generation": 26, "view_classification": 26}
-    assert checkpoint.training["sources"] == {"demo": "open"}
+    assert (checkpoint.training["datasets"], checkpoint.training["terms"]) == (["demo"], "open")
     assert checkpoint.training["steps"] == 26
     assert checkpoint.training["speed"]["tokens_per_second"] > 0
     assert checkpoint.training["speed"]["mfu"] is None
