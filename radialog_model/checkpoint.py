@@ -13,7 +13,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForCon
 from transformers.utils.logging import disable_progress_bar
 
 from radialog_instruct.assets import demonstration_weights_dir
-from radialog_instruct.errors import ModelError
+from radialog_instruct.errors import ModelError, UsageError
 from radialog_model import register
 from radialog_model.biovil import BioViLTModel
 from radialog_model.findings import FindingsHead
@@ -56,22 +56,37 @@ class Checkpoint:
         return tower
 
 
-def load_checkpoint(weights: str | Path | None = None, *, device: str = "cpu") -> Checkpoint:
+def load_checkpoint(
+    weights: str | Path | None = None,
+    *,
+    device: str = "cpu",
+    dtype: str | None = None,
+    attention: str | None = None,
+) -> Checkpoint:
     """Load a checkpoint from a folder or a Hub repository.
 
     Args:
         weights: Folder or repository id; the embedded demonstration weights by default.
-        device: Where the model computes. Weights are held in 32 bits on the CPU and in bfloat16 elsewhere.
+        device: Where the model computes.
+        dtype: ``float32``, ``bfloat16`` or ``float16``; by default 32 bits on the CPU and bfloat16 elsewhere.
+        attention: ``sdpa`` or ``eager``, for the language model; by default what transformers chooses.
 
     Raises:
+        UsageError: If ``dtype`` or ``attention`` is none of these, or the device does not exist.
         ModelError: If it cannot be found or read, or the tokenizer does not fit the model.
     """
     register()
     disable_progress_bar()  # of shards being read: a moment, and noise in the callers' output
+    kind = _dtype(device, dtype)
+    if attention not in (None, "sdpa", "eager"):
+        raise UsageError(f"attention={attention}", where="the model's options", mend="choose sdpa or eager")
     folder = _folder(weights)
-    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    # A tower may know fewer kinds of attention than a language model.
+    attentions = None if attention is None else {"text_config": attention}
     try:
-        loaded: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
+            folder, dtype=kind, attn_implementation=attentions, output_loading_info=True
+        )
         model, report = loaded
         processor = AutoProcessor.from_pretrained(folder)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -87,7 +102,7 @@ def load_checkpoint(weights: str | Path | None = None, *, device: str = "cpu") -
     processor.tokenizer.padding_side = "left"
     described = _description(folder)
     return Checkpoint(
-        model=model.to(device).eval(),
+        model=_placed(model, device).eval(),
         processor=processor,
         findings=FindingsHead.load(folder),
         notices=tuple(described.get("notices", ())),
@@ -149,6 +164,25 @@ def weights_fingerprint(folder: Path) -> str:
         hasher.update(path.name.encode())
         hasher.update(path.read_bytes())
     return hasher.hexdigest()
+
+
+def _dtype(device: str, name: str | None) -> torch.dtype:
+    kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name is None:
+        return torch.float32 if device == "cpu" else torch.bfloat16
+    if name not in kinds:
+        raise UsageError(f"dtype={name}", where="the model's options", mend=f"choose one of: {', '.join(kinds)}")
+    return kinds[name]
+
+
+def _placed(model: Any, device: str) -> Any:
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise UsageError(
+            f"this device cannot be used ({first})", where=device, mend="cpu, cuda, cuda:1, ..."
+        ) from error
 
 
 def _folder(weights: str | Path | None) -> Path:
