@@ -7,6 +7,7 @@ import sys
 import typer
 
 from radialog_instruct.terminal import run_app
+from radialog_model.commands.chat import chat
 from radialog_model.commands.generate import generate
 from radialog_model.commands.train import train
 
@@ -25,6 +26,7 @@ def _main() -> None:
 
 app.command()(train)
 app.command()(generate)
+app.command()(chat)
 
 
 def main() -> None:
