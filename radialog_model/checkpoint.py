@@ -80,7 +80,7 @@ def load_checkpoint(
     kind = _dtype(device, dtype)
     if attention not in (None, "sdpa", "eager"):
         raise UsageError(f"attention={attention}", where="the model's options", mend="choose sdpa or eager")
-    folder = _folder(weights)
+    folder = checkpoint_folder(weights)
     # A tower may know fewer kinds of attention than a language model.
     attentions = None if attention is None else {"text_config": attention}
     try:
@@ -100,7 +100,7 @@ def load_checkpoint(
     if wrong:
         raise ModelError(f"the weights do not fit the configuration ({'; '.join(wrong)})", where=str(folder))
     processor.tokenizer.padding_side = "left"
-    described = _description(folder)
+    described = description(folder)
     return Checkpoint(
         model=_placed(model, device).eval(),
         processor=processor,
@@ -185,7 +185,12 @@ def _placed(model: Any, device: str) -> Any:
         ) from error
 
 
-def _folder(weights: str | Path | None) -> Path:
+def checkpoint_folder(weights: str | Path | None) -> Path:
+    """Return a checkpoint's folder, fetched from the Hub where it is the name of a repository.
+
+    Raises:
+        ModelError: If there is no such checkpoint.
+    """
     if weights is None:
         return demonstration_weights_dir()
     folder = Path(weights)
@@ -205,7 +210,12 @@ def _folder(weights: str | Path | None) -> Path:
         ) from error
 
 
-def _description(folder: Path) -> dict[str, Any]:
+def description(folder: Path) -> dict[str, Any]:
+    """Return what a checkpoint's ``radialog.json`` says; empty where there is none.
+
+    Raises:
+        ModelError: If it is not JSON.
+    """
     path = folder / RADIALOG_FILE
     if not path.is_file():
         return {}

@@ -9,6 +9,7 @@ import typer
 from radialog_instruct.terminal import run_app
 from radialog_model.commands.chat import chat
 from radialog_model.commands.generate import generate
+from radialog_model.commands.serve import serve
 from radialog_model.commands.train import train
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ def _main() -> None:
 app.command()(train)
 app.command()(generate)
 app.command()(chat)
+app.command()(serve)
 
 
 def main() -> None:
