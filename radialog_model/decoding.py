@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from radialog_instruct.errors import ModelError
+from radialog_model.attention import grouped
 from radialog_model.slots import LayerStates, SlotCache, common_prefix, past_of, states_of
 
 PREFILL_TOKENS = 4096
@@ -178,7 +179,8 @@ class Decoder:
         if self._fixed:
             idle = self._slots - len(self._rows)
             tokens, positions, span = tokens + [0] * idle, positions + [0] * idle, self._length
-        logits = self._step(torch.tensor(tokens, device=device), torch.tensor(positions, device=device), span)
+        with grouped(self._model.config.text_config):
+            logits = self._step(torch.tensor(tokens, device=device), torch.tensor(positions, device=device), span)
         self._extend(self._rows, logits[: len(self._rows)])
         return self._leave()
 

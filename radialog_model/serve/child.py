@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from radialog_instruct.errors import ModelError, missing_extra
+from radialog_instruct.prompts import default_prompts
 
 _PATIENCE = 900.0
 """Seconds a server may take to load its weights."""
@@ -50,6 +51,8 @@ def vllm_child(
     command = [program, "serve", str(folder), "--host", "127.0.0.1", "--port", str(port), "--served-model-name", "r"]
     # vLLM has no code of its own for the tower; and the sampling settings of a checkpoint must not hold.
     command += ["--model-impl", "transformers", "--generation-config", "vllm"]
+    # Prompts are sent as messages; a checkpoint's own template may be older and not read them in parts.
+    command += ["--chat-template", str(default_prompts().folder / "chat" / "vicuna.jinja")]
     command += ["--dtype", dtype] if dtype else []
     parent = os.getpid()
     process = subprocess.Popen(

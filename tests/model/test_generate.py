@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,6 +79,24 @@ def test_many_questions_are_answered_as_transformers_answers_each(loud: Checkpoi
     assert [a.text for a in answers] == [stock(loud, q, 25).strip() for q in questions]
     assert len({a.text for a in answers}) > 5
     assert answerer.features.encoded == 3
+
+
+def test_heads_that_share_keys_are_not_copied_and_say_the_same(loud: Checkpoint) -> None:
+    from transformers import LlavaForConditionalGeneration
+
+    config = copy.deepcopy(loud.model.config)
+    config.text_config.num_key_value_heads = 2
+    torch.manual_seed(2)
+    model = LlavaForConditionalGeneration(config).eval()
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if value.ndim > 1 and "vision" not in name:
+                value.normal_(0.0, 0.15)
+    shared = replace(loud, model=model)
+    questions = [ask(place) for place in range(5)]
+    answers = Answerer(shared, batch_size=2).answer(questions, Sampling(15))
+    assert [a.text for a in answers] == [stock(shared, q, 15).strip() for q in questions]
+    assert model.config.text_config._attn_implementation == "sdpa"
 
 
 def test_rows_of_different_length_come_and_go(loud: Checkpoint) -> None:
