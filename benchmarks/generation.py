@@ -113,12 +113,7 @@ def vllm(folder: Path, checkpoint: Checkpoint, asked: list[Question], tokens: in
         enable_prefix_caching=False,
     )
     prompts = [
-        {
-            "prompt_token_ids": checkpoint.processor.tokenizer(
-                prompt_text(checkpoint, question), add_special_tokens=False
-            )["input_ids"],
-            "multi_modal_data": {"image": question.image},
-        }
+        {"prompt": prompt_text(checkpoint, question), "multi_modal_data": {"image": question.image}}
         for question in asked
     ]
     while True:
@@ -259,8 +254,8 @@ def main() -> None:
     parser.add_argument("result", type=Path, nargs="?", default=RESULTS)
     parser.add_argument("--shape", action="append", help="demo, smollm or a preset; demo and smollm by default")
     parser.add_argument("--language", type=Path, help="folder of the language model of smollm")
-    parser.add_argument("--reports", type=int, default=64)
-    parser.add_argument("--tokens", type=int, default=100)
+    parser.add_argument("--reports", type=int, default=32)
+    parser.add_argument("--tokens", type=int, default=300)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int)
@@ -270,7 +265,7 @@ def main() -> None:
     found = json.loads(given.result.read_text()) if given.result.is_file() else {}
     for shape in given.shape or (["demo", "smollm"] if given.language else ["demo"]):
         if shape == "demo":
-            measured = compared(demonstration_weights_dir(), given.reports, 300, given.batch)
+            measured = compared(demonstration_weights_dir(), given.reports, given.tokens, given.batch)
         elif shape == "smollm":
             with tempfile.TemporaryDirectory() as scratch:
                 folder = smollm(given.language, Path(scratch) / "smollm")

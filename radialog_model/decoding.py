@@ -202,6 +202,7 @@ class Decoder:
             past_key_values=cache,
             use_cache=True,
         ).last_hidden_state
+        cache.rest()
         logits: Tensor = self._model.lm_head(hidden[:, -1])
         return logits
 

@@ -79,8 +79,8 @@ class SlotCache(Cache):
     """
 
     def __init__(self, like: LayerStates, slots: int, length: int, *, static: bool = False) -> None:
-        empty = torch.zeros(0, dtype=torch.long, device=like[0][0].device)
-        self._place = _Place(empty, empty, 0)
+        self._idle = torch.zeros(0, dtype=torch.long, device=like[0][0].device)
+        self._place = _Place(self._idle, self._idle, 0)
         self._slot_layers = [_SlotLayer(keys, slots, length, self._place, static=static) for keys, _ in like]
         super().__init__(layers=list(self._slot_layers))
 
@@ -93,6 +93,10 @@ class SlotCache(Cache):
             span: Positions that attention looks at; beyond the largest position.
         """
         self._place.rows, self._place.positions, self._place.span = rows, positions, span
+
+    def rest(self) -> None:
+        """Forget the last ``aim``: a compiled step must leave nothing of its own behind."""
+        self._place.rows = self._place.positions = self._idle
 
     def insert(self, states: LayerStates, first: int) -> None:
         """Fill slots from ``first`` on with prefilled rows."""

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-from importlib.metadata import entry_points
+import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -112,5 +113,7 @@ def test_the_same_answers_with_other_kinds_of_attention(weights: Path) -> None:
 
 
 def test_both_adapters_are_entry_points() -> None:
-    found = {point.name: point.value for point in entry_points(group="radialog_bench.models")}
-    assert found["radialog-project"] == "radialog_model.adapter:RaDialogProject"
+    declared = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    points = declared["project"]["entry-points"]["radialog_bench.models"]
+    loaded = {name: EntryPoint(name, value, "radialog_bench.models").load() for name, value in points.items()}
+    assert loaded == {"radialog-project": RaDialogProject, "radialog-align": RaDialogAlign}

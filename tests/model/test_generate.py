@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -234,6 +235,15 @@ def test_sampling_depends_on_the_seed_and_not_on_the_batch(loud: Checkpoint) -> 
     together = answerer.answer([ask(0), ask(1), ask(2)], hot)
     assert together[1] == answerer.answer([ask(1)], hot)[0]
     assert together[1] != answerer.answer([ask(1)], replace(hot, seed=4))[0]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_a_compiled_step_says_the_same(loud: Checkpoint) -> None:
+    questions = [ask(place) for place in range(5)]
+    compiled = Answerer(loud, batch_size=3, compile=True)
+    assert compiled.answer(questions, Sampling(9)) == Answerer(loud).answer(questions, Sampling(9))
+    assert compiled.answer(questions[:1], Sampling(9)) == Answerer(loud).answer(questions[:1], Sampling(9))
 
 
 def test_common_prefixes() -> None:

@@ -6,7 +6,7 @@ import base64
 import importlib.util
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ pytestmark = [
 PATHS = sorted((demo_dir() / "images").glob("*.jpg"))[:3]
 TOKENS = 24
 ON_A_CPU = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+LIMITS = ("--enforce-eager", "--max-model-len", "512")
 ENGINE = {"model_impl": "transformers", "dtype": "float32", "enforce_eager": True, "max_model_len": 512}
 
 
@@ -69,13 +70,6 @@ def random_checkpoint(folder: Path) -> Path:
                 value.normal_(0.0, 0.15)
     save_checkpoint(folder, model, build_processor(tokenizer, preset.tower), None, (), {})
     return folder
-
-
-@pytest.fixture(scope="module", params=["random", "demonstration"])
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if request.param == "demonstration":
-        return demonstration_weights_dir()
-    return random_checkpoint(tmp_path_factory.mktemp("vllm") / "random")
 
 
 def questions() -> list[Question]:
@@ -121,45 +115,49 @@ def shown(prompt: Prompt, asked: Sequence[Question]) -> Path:
     return PATHS[[id(q.image) for q in asked[:3]].index(id(prompt.question.image))]
 
 
-def test_vllm_in_process_and_over_http_says_what_transformers_says(folder: Path) -> None:
-    import httpx2
-    from vllm import LLM, SamplingParams
+@dataclass(frozen=True)
+class Case:
+    """A checkpoint with what transformers says, computed before vLLM changes transformers' classes."""
 
-    from radialog_model.serve.child import vllm_child
+    folder: Path
+    checkpoint: Checkpoint
+    prompts: list[Prompt]
+    tokens: list[list[int]]
+    chats: list[list[dict[str, Any]]]
 
-    checkpoint = load_checkpoint(folder)
-    asked = questions()
+
+def case_of(folder: Path) -> Case:
+    checkpoint, asked = load_checkpoint(folder), questions()
     prompts = [fitted_prompt(checkpoint, question, TOKENS) for question in asked]
-    ours = our_tokens(checkpoint, prompts)
-    assert ours == [stock_tokens(checkpoint, prompt) for prompt in prompts]
-    assert len({tuple(tokens) for tokens in ours}) > 2
+    tokens = our_tokens(checkpoint, prompts)
+    assert tokens == [stock_tokens(checkpoint, prompt) for prompt in prompts]
+    assert len({tuple(row) for row in tokens}) > 2
     chats = [messages(checkpoint, prompt, shown(prompt, asked)) for prompt in prompts]
-
-    engine = LLM(str(folder), **ENGINE)
-    outputs = engine.chat(chats, SamplingParams(temperature=0, max_tokens=TOKENS), use_tqdm=False)
-    assert [list(output.prompt_token_ids) for output in outputs] == [list(prompt.ids) for prompt in prompts]
-    assert [without_end(checkpoint, output.outputs[0].token_ids) for output in outputs] == ours
-    del engine
-
-    limits = ("--enforce-eager", "--max-model-len", "512")
-    with vllm_child(folder, dtype="float32", arguments=limits) as (url, _):
-        for chat, tokens in zip(chats, ours, strict=True):
-            body = {"model": "r", "messages": chat, "max_tokens": TOKENS, "temperature": 0, "return_token_ids": True}
-            result = httpx2.post(f"{url}/chat/completions", json=body, timeout=300).json()
-            assert without_end(checkpoint, result["choices"][0]["token_ids"]) == tokens
+    return Case(folder, checkpoint, prompts, tokens, chats)
 
 
-def test_the_proxy_before_vllm_answers_as_transformers_does() -> None:
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
+    random = random_checkpoint(tmp_path_factory.mktemp("vllm") / "random")
+    return {"random": case_of(random), "demonstration": case_of(demonstration_weights_dir())}
+
+
+@pytest.fixture(scope="module")
+def small() -> Checkpoint:
+    from radialog_model.serve.tower import load_tower
+
+    return load_tower()
+
+
+def test_the_proxy_before_vllm_answers_as_transformers_does(cases: dict[str, Case], small: Checkpoint) -> None:
     import asyncio
 
     from radialog_model.serve.child import vllm_child
     from radialog_model.serve.images import ImageLimits, read_image
-    from radialog_model.serve.tower import load_tower
     from radialog_model.serve.upstream import Upstream
 
-    checkpoint, small = load_checkpoint(), load_tower()
     asked = questions()
-    expected = [answer.text for answer in Answerer(checkpoint).answer(asked, Sampling(TOKENS))]
+    expected = [answer.text for answer in Answerer(cases["demonstration"].checkpoint).answer(asked, Sampling(TOKENS))]
 
     async def said(upstream: Upstream) -> list[str]:
         texts = []
@@ -171,7 +169,31 @@ def test_the_proxy_before_vllm_answers_as_transformers_does() -> None:
         await upstream.close()
         return texts
 
-    limits = ("--enforce-eager", "--max-model-len", "512")
-    with vllm_child(demonstration_weights_dir(), dtype="float32", arguments=limits) as (url, alive):
+    with vllm_child(demonstration_weights_dir(), dtype="float32", arguments=LIMITS) as (url, alive):
         assert alive()
         assert asyncio.run(said(Upstream(small, url, alive=alive))) == expected
+
+
+@pytest.mark.parametrize("name", ["random", "demonstration"])
+def test_vllm_over_http_says_what_transformers_says(cases: dict[str, Case], name: str) -> None:
+    import httpx2
+
+    from radialog_model.serve.child import vllm_child
+
+    case = cases[name]
+    with vllm_child(case.folder, dtype="float32", arguments=LIMITS) as (url, _):
+        for chat, tokens in zip(case.chats, case.tokens, strict=True):
+            body = {"model": "r", "messages": chat, "max_tokens": TOKENS, "temperature": 0, "return_token_ids": True}
+            result = httpx2.post(f"{url}/chat/completions", json=body, timeout=300).json()
+            assert without_end(case.checkpoint, result["choices"][0]["token_ids"]) == tokens
+
+
+@pytest.mark.parametrize("name", ["random", "demonstration"])
+def test_vllm_in_process_says_what_transformers_says(cases: dict[str, Case], name: str) -> None:
+    from vllm import LLM, SamplingParams
+
+    case = cases[name]
+    engine = LLM(str(case.folder), **ENGINE)
+    outputs = engine.chat(case.chats, SamplingParams(temperature=0, max_tokens=TOKENS), use_tqdm=False)
+    assert [list(output.prompt_token_ids) for output in outputs] == [list(prompt.ids) for prompt in case.prompts]
+    assert [without_end(case.checkpoint, output.outputs[0].token_ids) for output in outputs] == case.tokens
