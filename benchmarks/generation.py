@@ -77,7 +77,7 @@ def smollm(language: Path, out: Path) -> Path:
     model.tie_weights()
     with torch.no_grad():  # random features are far larger than word embeddings
         model.model.multi_modal_projector.linear_2.weight.mul_(float(text.get_input_embeddings().weight.std()))
-    save_checkpoint(out, model, build_processor(tokenizer, tower), None, (), {})
+    save_checkpoint(out, model, build_processor(tokenizer, tower, image_size=tower.image_size), None, (), {})
     return out
 
 
@@ -163,23 +163,24 @@ def compared(folder: Path, reports: int, tokens: int, batch: int) -> dict[str, A
 
 def random_preset(name: str, device: str) -> Checkpoint:
     """Return a preset with random weights, in bfloat16 on a GPU."""
-    from radialog_model.presets import build_project, preset_named, project_config
+    from radialog_model.presets import build_project, preset_named, project_config, scratch_llm
     from radialog_model.processing import build_processor
 
     preset, tokenizer = preset_named(name), load_checkpoint().processor.tokenizer
-    config = project_config(
+    llm = scratch_llm(
         preset,
         vocab_size=32_000,
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
         pad=tokenizer.pad_token_id,
         bos=tokenizer.bos_token_id,
         eos=tokenizer.eos_token_id,
     )
+    image_token_id = tokenizer.convert_tokens_to_ids("<image>")
+    config = project_config(llm, preset.tower, image_size=preset.image_size, image_token_id=image_token_id)
     torch.set_default_dtype(torch.float32 if device == "cpu" else torch.bfloat16)
     with torch.device(device):
         model = build_project(config).eval()
     torch.set_default_dtype(torch.float32)
-    return Checkpoint(model, build_processor(tokenizer, preset.tower), None, (), "")
+    return Checkpoint(model, build_processor(tokenizer, preset.tower, image_size=preset.image_size), None, (), "")
 
 
 def bandwidth(device: str) -> float:

@@ -6,9 +6,10 @@ import json
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import safe_open
 from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForConditionalGeneration, LlavaProcessor
 from transformers.utils.logging import disable_progress_bar
 
@@ -19,6 +20,9 @@ from radialog_model.biovil import BioViLTModel
 from radialog_model.findings import FindingsHead
 from radialog_model.processing import image_features
 from radialog_model.prompts import Variant
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 RADIALOG_FILE = "radialog.json"
 """Says what a checkpoint is: its notices and how it was trained."""
@@ -62,6 +66,7 @@ def load_checkpoint(
     device: str = "cpu",
     dtype: str | None = None,
     attention: str | None = None,
+    base_model: str | None = None,
 ) -> Checkpoint:
     """Load a checkpoint from a folder or a Hub repository.
 
@@ -70,6 +75,7 @@ def load_checkpoint(
         device: Where the model computes.
         dtype: ``float32``, ``bfloat16`` or ``float16``; by default 32 bits on the CPU and bfloat16 elsewhere.
         attention: ``sdpa`` or ``eager``, for the language model; by default what transformers chooses.
+        base_model: Language model of an adapter; the one its configuration names by default.
 
     Raises:
         UsageError: If ``dtype`` or ``attention`` is none of these, or the device does not exist.
@@ -81,24 +87,12 @@ def load_checkpoint(
     if attention not in (None, "sdpa", "eager"):
         raise UsageError(f"attention={attention}", where="the model's options", mend="choose sdpa or eager")
     folder = checkpoint_folder(weights)
-    # A tower may know fewer kinds of attention than a language model.
-    attentions = None if attention is None else {"text_config": attention}
     try:
-        loaded: Any = AutoModelForImageTextToText.from_pretrained(
-            folder, dtype=kind, attn_implementation=attentions, output_loading_info=True
-        )
-        model, report = loaded
         processor = AutoProcessor.from_pretrained(folder)
+        model: Any = _load_model(folder, base_model, kind, attention)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0]
         raise ModelError(f"the checkpoint cannot be loaded ({first})", where=str(folder)) from error
-    wrong = [
-        f"{kind.replace('_', ' ')}: {sorted(report[kind])[0]}"
-        for kind in ("missing_keys", "unexpected_keys")
-        if report.get(kind)
-    ]
-    if wrong:
-        raise ModelError(f"the weights do not fit the configuration ({'; '.join(wrong)})", where=str(folder))
     processor.tokenizer.padding_side = "left"
     described = description(folder)
     return Checkpoint(
@@ -113,13 +107,16 @@ def load_checkpoint(
 
 def save_checkpoint(
     folder: Path,
-    model: LlavaForConditionalGeneration,
+    model: LlavaForConditionalGeneration | PeftModel,
     processor: LlavaProcessor,
     findings: FindingsHead | None,
     notices: tuple[str, ...],
     training: dict[str, Any],
+    *,
+    dtype: torch.dtype = torch.float16,
+    state: dict[str, torch.Tensor] | None = None,
 ) -> None:
-    """Write a checkpoint as safetensors in 16 bits.
+    """Write a checkpoint as safetensors; of a model with adapters the adapter file alone.
 
     Args:
         folder: Where to; created if needed.
@@ -128,19 +125,45 @@ def save_checkpoint(
         findings: The findings head, or None.
         notices: What a reader of its answers must know.
         training: How it was trained.
+        dtype: Type of the written weights; adapters keep their own.
+        state: All weights, gathered from where they were sharded; those of the model by default.
 
     Raises:
         ModelError: If processor and model disagree about the number of image tokens.
     """
-    validate_tokens(model, processor)
+    from radialog_model.lora import save_adapter
+
+    adapters = not isinstance(model, LlavaForConditionalGeneration)
+    whole: Any = model
+    validate_tokens(whole.base_model.model if adapters else whole, processor)
     disable_progress_bar()
     folder.mkdir(parents=True, exist_ok=True)
-    model.half().save_pretrained(folder)
+    if adapters:
+        save_adapter(whole, folder, state)
+    else:
+        whole.to(dtype).save_pretrained(folder, state_dict=state)
+        name_weight_files(folder)
     processor.save_pretrained(folder)
     if findings is not None:
         findings.save(folder)
     described = {"notices": list(notices), "training": training}
     (folder / RADIALOG_FILE).write_text(json.dumps(described, indent=2, sort_keys=True) + "\n")
+
+
+def name_weight_files(folder: Path) -> None:
+    """Write the index of a model in one file, which is otherwise written for several only.
+
+    vLLM takes every safetensors file of a folder for weights of the model, the findings head's too, unless there is an
+    index.
+    """
+    index = folder / "model.safetensors.index.json"
+    single = folder / "model.safetensors"
+    if not single.is_file():
+        return
+    with safe_open(single, framework="pt") as tensors:
+        names = sorted(tensors.keys())
+    described = {"metadata": {}, "weight_map": dict.fromkeys(names, single.name)}
+    index.write_text(json.dumps(described, indent=0, sort_keys=True) + "\n")
 
 
 def validate_tokens(model: LlavaForConditionalGeneration, processor: LlavaProcessor) -> None:
@@ -149,12 +172,14 @@ def validate_tokens(model: LlavaForConditionalGeneration, processor: LlavaProces
     Raises:
         ModelError: If it does not.
     """
-    features = image_features(model.config)
     crop = processor.image_processor.crop_size
+    features = image_features(model.config, crop["height"])
     counted = processor._get_num_multimodal_tokens(image_sizes=[[crop["height"], crop["width"]]])
     tokens = counted["num_image_tokens"][0]
-    if features != tokens or model.config.image_seq_length != tokens:
-        raise ModelError(f"the tower makes {features} image features, the processor writes {tokens} image tokens")
+    expected = model.config.image_seq_length
+    if not features == tokens == expected:
+        what = f"the tower makes {features} image features, the processor writes {tokens} image tokens"
+        raise ModelError(f"{what}, the configuration says {expected}")
 
 
 def weights_fingerprint(folder: Path) -> str:
@@ -164,6 +189,33 @@ def weights_fingerprint(folder: Path) -> str:
         hasher.update(path.name.encode())
         hasher.update(path.read_bytes())
     return hasher.hexdigest()
+
+
+def _load_model(
+    folder: Path, base_model: str | None, dtype: torch.dtype, attention: str | None
+) -> LlavaForConditionalGeneration:
+    from radialog_model.lora import ADAPTER_CONFIG, load_adapter
+
+    if (folder / ADAPTER_CONFIG).is_file():
+        adapted = load_adapter(folder, base_model=base_model, dtype=dtype)
+        if attention is not None:
+            adapted.model.language_model.set_attn_implementation(attention)
+        return adapted
+    # A tower may know fewer kinds of attention than a language model.
+    attentions = None if attention is None else {"text_config": attention}
+    loaded: Any = AutoModelForImageTextToText.from_pretrained(
+        folder, dtype=dtype, attn_implementation=attentions, output_loading_info=True
+    )
+    model: LlavaForConditionalGeneration
+    model, report = loaded
+    wrong = [
+        f"{kind.replace('_', ' ')}: {sorted(report[kind])[0]}"
+        for kind in ("missing_keys", "unexpected_keys")
+        if report.get(kind)
+    ]
+    if wrong:
+        raise ModelError(f"the weights do not fit the configuration ({'; '.join(wrong)})", where=str(folder))
+    return model
 
 
 def _dtype(device: str, name: str | None) -> torch.dtype:

@@ -10,7 +10,7 @@ from radialog_instruct.terminal import run_app
 from radialog_model.commands.chat import chat
 from radialog_model.commands.generate import generate
 from radialog_model.commands.serve import serve
-from radialog_model.commands.train import train
+from radialog_model.commands.train import configs, train
 
 app = typer.Typer(
     help="Train the RaDialog reference model and let it answer.",
@@ -26,6 +26,7 @@ def _main() -> None:
 
 
 app.command()(train)
+app.command()(configs)
 app.command()(generate)
 app.command()(chat)
 app.command()(serve)

@@ -155,7 +155,8 @@ def context_of(checkpoint: Checkpoint) -> int:
 def _tokens(checkpoint: Checkpoint, question: Question) -> list[int]:
     text = prompt_text(checkpoint, question)
     if question.image is not None:
-        text = text.replace(IMAGE_TOKEN, IMAGE_TOKEN * image_features(checkpoint.model.config), 1)
+        crop: int = checkpoint.processor.image_processor.crop_size["height"]
+        text = text.replace(IMAGE_TOKEN, IMAGE_TOKEN * image_features(checkpoint.model.config, crop), 1)
     ids: list[int] = checkpoint.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids
 

@@ -1,43 +1,54 @@
-"""The sizes of the ``project`` variant, and the stock LLaVA built from them."""
+"""The shapes of the ``project`` variant: which tower, how its features enter the language model, and scratch sizes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+from transformers import Dinov2Config, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, PreTrainedConfig
 
 from radialog_instruct.errors import UsageError
 from radialog_model import register
 from radialog_model.biovil import BioViLTConfig
+from radialog_model.processing import crop_tokens
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Sizes of tower and language model.
+    """Shape of tower and language model.
 
     Attributes:
-        tower: Shape of the image tower.
-        hidden_size: Width of the language model.
+        tower: Shape of the image tower; pretrained weights bring their own.
+        image_size: Side of the crop in pixels.
+        context: Longest sequence in tokens, image tokens included.
+        hidden_size: Width of the language model, where it is trained from scratch.
         intermediate_size: Inner width of its feed-forward layers.
         layers: Its layers.
         heads: Its attention heads.
-        context: Longest sequence in tokens, image tokens included.
+        mean: Mean of each colour that the tower's pixels are reduced by; None leaves them in 0..1.
+        std: Standard deviation of each colour.
     """
 
-    tower: BioViLTConfig
-    hidden_size: int
-    intermediate_size: int
-    layers: int
-    heads: int
+    tower: PreTrainedConfig
+    image_size: int
     context: int
+    hidden_size: int = 4096
+    intermediate_size: int = 11008
+    layers: int = 32
+    heads: int = 32
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
 
 
 def presets() -> dict[str, Preset]:
-    """Return the presets by name: the paper's sizes, the shipped demonstration, and one for tests."""
+    """Return the presets by name: the paper's, one with a DINOv2-class tower, the demonstration, and one for tests."""
+    dinov2 = Dinov2Config(hidden_size=768, image_size=518, patch_size=14)
+    grey = (0.5307, 0.5307, 0.5307), (0.2583, 0.2583, 0.2583)  # RAD-DINO's own statistics of chest X-rays
     return {
-        "project-biovilt": Preset(BioViLTConfig(), 4096, 11008, 32, 32, 4096),
-        "demo": Preset(_small_tower((1, 1, 2, 1), (64, 128, 256, 512), 24, 128, 224), 256, 640, 3, 4, 1024),
-        "tiny": Preset(_small_tower((1, 1, 1, 1), (8, 16, 24, 32), 8, 32, 64), 64, 128, 2, 4, 1024),
+        "project-biovilt": Preset(BioViLTConfig(), 448, 4096),
+        "project-raddino": Preset(dinov2, 518, 4096, mean=grey[0], std=grey[1]),
+        "demo": Preset(_small_tower((1, 1, 2, 1), (64, 128, 256, 512), 24, 128, 224), 224, 1024, 256, 640, 3, 4),
+        "tiny": Preset(_small_tower((1, 1, 1, 1), (8, 16, 24, 32), 8, 32, 64), 64, 1024, 64, 128, 2, 4),
     }
 
 
@@ -68,21 +79,17 @@ def preset_named(name: str) -> Preset:
     return known[name]
 
 
-def project_config(
-    preset: Preset, *, vocab_size: int, image_token_id: int, pad: int, bos: int, eos: int
-) -> LlavaConfig:
-    """Return the configuration of a stock LLaVA with a BioViL-T tower.
+def scratch_llm(preset: Preset, *, vocab_size: int, pad: int, bos: int, eos: int) -> LlamaConfig:
+    """Return the configuration of a language model of the preset's size.
 
     Args:
         preset: The sizes.
         vocab_size: Size of the tokenizer.
-        image_token_id: Id of the image placeholder.
         pad: Id of the padding token.
         bos: Id of the first token.
         eos: Id of the token that ends a turn.
     """
-    register()
-    text = LlamaConfig(
+    return LlamaConfig(
         vocab_size=vocab_size,
         hidden_size=preset.hidden_size,
         intermediate_size=preset.intermediate_size,
@@ -95,12 +102,27 @@ def project_config(
         bos_token_id=bos,
         eos_token_id=eos,
     )
+
+
+def project_config(
+    llm: PreTrainedConfig, tower: PreTrainedConfig, *, image_size: int, image_token_id: int
+) -> LlavaConfig:
+    """Return the configuration of a stock LLaVA.
+
+    Args:
+        llm: The language model.
+        tower: The image tower.
+        image_size: Side of the crop in pixels.
+        image_token_id: Id of the image placeholder.
+    """
+    register()
+    text: Any = llm
     return LlavaConfig(
-        vision_config=preset.tower,
-        text_config=text,
+        vision_config=tower,
+        text_config=llm,
         image_token_index=image_token_id,
-        image_seq_length=preset.tower.num_patches,
-        vision_feature_select_strategy="full",
+        image_seq_length=crop_tokens(tower, image_size),
+        vision_feature_select_strategy="full" if isinstance(tower, BioViLTConfig) else "default",
         vision_feature_layer=-1,
         tie_word_embeddings=text.tie_word_embeddings,
     )

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import CLIPImageProcessorPil, LlavaProcessor, PreTrainedTokenizerFast
+from transformers import (
+    CLIPImageProcessorPil,
+    LlavaProcessor,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 
 from radialog_model.biovil import BioViLTConfig
 from radialog_model.prompts import IMAGE_TOKEN, chat_template
@@ -50,42 +56,67 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     )
 
 
-def build_processor(tokenizer: PreTrainedTokenizerFast, tower: BioViLTConfig) -> LlavaProcessor:
+def build_processor(
+    tokenizer: PreTrainedTokenizerBase,
+    tower: PreTrainedConfig,
+    *,
+    image_size: int,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> LlavaProcessor:
     """Return the stock LLaVA processor for a tower.
 
     Args:
-        tokenizer: The tokenizer.
-        tower: The tower, whose input size and stride set crop and token count.
+        tokenizer: The tokenizer, which knows the image placeholder.
+        tower: The tower, whose stride sets the token count.
+        image_size: Side of the crop in pixels.
+        mean: Mean of each colour; None leaves the pixels in 0..1.
+        std: Standard deviation of each colour.
     """
-    crop = tower.image_size
     images = CLIPImageProcessorPil(
-        size={"shortest_edge": round(crop * RESIZE_MARGIN)},
-        crop_size={"height": crop, "width": crop},
-        do_normalize=False,
+        size={"shortest_edge": round(image_size * RESIZE_MARGIN)},
+        crop_size={"height": image_size, "width": image_size},
+        do_normalize=mean is not None,
+        image_mean=mean,
+        image_std=std,
         do_rescale=True,
         do_convert_rgb=True,
     )
+    stride: Any = tower
+    has_class_token = not isinstance(tower, BioViLTConfig)
     return LlavaProcessor(
         image_processor=images,
         tokenizer=tokenizer,
-        patch_size=tower.patch_size,
-        vision_feature_select_strategy="full",
-        num_additional_image_tokens=0,
+        patch_size=stride.patch_size,
+        vision_feature_select_strategy="default" if has_class_token else "full",
+        num_additional_image_tokens=int(has_class_token),
         chat_template=chat_template(),
     )
 
 
-def image_features(config: LlavaConfig) -> int:
+def crop_tokens(tower: PreTrainedConfig, image_size: int) -> int:
+    """Return the number of language-model tokens of an image: the tower's patches, without its class token.
+
+    Args:
+        tower: The tower.
+        image_size: Side of the crop in pixels.
+    """
+    stride: Any = tower
+    return int((image_size // stride.patch_size) ** 2)
+
+
+def image_features(config: LlavaConfig, image_size: int) -> int:
     """Return the number of features, and so of language-model tokens, that a model makes of an image.
 
     Args:
         config: Configuration of a LLaVA. A tower with a class token (CLIP, DINOv2) loses it by the strategy
             ``default``; a BioViL-T tower has none.
+        image_size: Side of the crop in pixels.
     """
     queries = getattr(config, "num_query_tokens", None)
     if queries is not None:
         return int(queries)
-    tower: Any = config.vision_config
-    patches = (tower.image_size // tower.patch_size) ** 2
-    has_class_token = not isinstance(tower, BioViLTConfig)
-    return int(patches + (has_class_token and config.vision_feature_select_strategy == "full"))
+    assert isinstance(config.vision_config, PreTrainedConfig)
+    has_class_token = not isinstance(config.vision_config, BioViLTConfig)
+    kept = has_class_token and config.vision_feature_select_strategy == "full"
+    return crop_tokens(config.vision_config, image_size) + kept

@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from radialog_instruct.findings import FINDINGS, POSITIVE
 from radialog_instruct.tasks.view_classification import VIEW_ANSWERS
 from radialog_model.biovil import BioViLTModel
-from radialog_model.data import ImageStore, Row
+from radialog_model.data.images import ImageStore
+from radialog_model.data.rows import Row
 from radialog_model.findings import FindingsHead, tune_thresholds
 
 VIEWS = tuple(view.value for view in VIEW_ANSWERS)

@@ -53,6 +53,7 @@ def vllm_child(
     command += ["--model-impl", "transformers", "--generation-config", "vllm"]
     # Prompts are sent as messages; a checkpoint's own template may be older and not read them in parts.
     command += ["--chat-template", str(default_prompts().folder / "chat" / "vicuna.jinja")]
+    command += ["--chat-template-content-format", "openai"]
     command += ["--dtype", dtype] if dtype else []
     parent = os.getpid()
     process = subprocess.Popen(

@@ -24,7 +24,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def weights(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from radialog_model.config import load_config
-    from radialog_model.train import train
+    from radialog_model.training.run import train
 
     out = tmp_path_factory.mktemp("model") / "weights"
     train(load_config("tiny"), dataset, out, None, lambda line: None)

@@ -19,7 +19,7 @@ from radialog_instruct.terminal import run_app
 from radialog_model.adapter import RaDialogProject
 from radialog_model.checkpoint import load_checkpoint, validate_tokens
 from radialog_model.cli import app
-from radialog_model.data import IGNORED, encode
+from radialog_model.data.encode import IGNORED, DialogEncoder
 from radialog_model.findings import names_above, tune_thresholds
 from radialog_model.generate import Question, answer, predict_findings, prompt_text
 from radialog_model.prompts import asks_for_a_report_first, layout
@@ -60,7 +60,8 @@ def test_the_prompt_is_the_published_layout_byte_for_byte(checkpoint) -> None:
 
 def test_only_the_last_answer_is_supervised_and_the_tokens_are_those_of_generation(checkpoint) -> None:
     turns = (REPORT, Turn("assistant", "Clear lungs."), Turn("user", "View?"), Turn("assistant", "PA"))
-    ids, labels = encode(checkpoint.processor, turns, "view_classification", "edema", 4)
+    encoded = DialogEncoder(checkpoint.processor, 4).dialog(turns, "view_classification", "edema")
+    ids, labels = encoded.ids, encoded.labels
     tokenizer = checkpoint.processor.tokenizer
     supervised = [i for i in labels if i != IGNORED]
     assert tokenizer.decode(supervised) == " PA</s>"
@@ -73,19 +74,22 @@ def test_only_the_last_answer_is_supervised_and_the_tokens_are_those_of_generati
 
 
 def test_an_empty_answer_still_teaches_the_end_and_no_token_is_an_error(checkpoint) -> None:
-    _, labels = encode(checkpoint.processor, (REPORT, Turn("assistant", "")), "report_generation", None, 4)
-    assert any(label != IGNORED for label in labels)
+    dialog = (REPORT, Turn("assistant", ""))
+    encoded = DialogEncoder(checkpoint.processor, 4).dialog(dialog, "report_generation", None)
+    assert any(label != IGNORED for label in encoded.labels)
+    unmarked = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    with pytest.raises(DataError, match="marks no answer"):
+        DialogEncoder(_Templated(checkpoint.processor, unmarked), 4).dialog(dialog, "report_generation", None)
+    silent = "{% for m in messages %}{% if m['role'] == 'assistant' %}{% generation %}{% endgeneration %}{% endif %}{% endfor %}."
     with pytest.raises(DataError, match="no token of the answer is supervised"):
-        encode(_WithoutAnswers(checkpoint.processor), (REPORT, Turn("assistant", "")), "report_generation", None, 4)
+        DialogEncoder(_Templated(checkpoint.processor, silent), 4).dialog(dialog, "report_generation", None)
 
 
-class _WithoutAnswers:
-    """A processor whose chat template forgets what the assistant says."""
+class _Templated:
+    """A processor with another chat template."""
 
-    chat_template = "{% for m in messages %}{{ m['content'] if m['role'] != 'assistant' else '' }}{% endfor %}"
-
-    def __init__(self, processor) -> None:
-        self.tokenizer = processor.tokenizer
+    def __init__(self, processor, template: str) -> None:
+        self.tokenizer, self.chat_template = processor.tokenizer, template
 
 
 def test_a_batch_answers_like_its_members_and_the_cache_changes_nothing(checkpoint) -> None:
@@ -144,7 +148,7 @@ def test_a_fresh_process_loads_the_same_model_with_stock_classes(weights: Path, 
 
 
 def test_an_interrupted_training_ends_like_an_undisturbed_one(dataset: Path, weights: Path, tmp_path: Path) -> None:
-    import radialog_model.train as training
+    import radialog_model.training.run as training
     from radialog_model.config import load_config
 
     class StopError(Exception):
@@ -155,7 +159,7 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(dataset: Path, wei
 
     out, lines = tmp_path / "w", []
     with pytest.MonkeyPatch.context() as patch, pytest.raises(StopError):
-        patch.setattr(training, "_dialog_stage", stop_after_the_tower)
+        patch.setattr(training, "run_dialog_stage", stop_after_the_tower)
         training.train(load_config("tiny"), dataset, out, None, lines.append)
     assert not (out / "config.json").exists()
     training.train(load_config("tiny"), dataset, out, None, lines.append)
@@ -281,7 +285,7 @@ def test_weights_that_do_not_fit_are_named(weights: Path, tmp_path: Path) -> Non
 def test_a_processor_that_disagrees_with_the_tower_is_refused(weights: Path) -> None:
     loaded = load_checkpoint(weights)
     loaded.processor.image_processor.crop_size = {"height": 96, "width": 96}
-    with pytest.raises(ModelError, match="4 image features, the processor writes 9 image tokens"):
+    with pytest.raises(ModelError, match="the processor writes 9 image tokens, the configuration says 4"):
         validate_tokens(loaded.model, loaded.processor)
 
 

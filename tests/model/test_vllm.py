@@ -16,10 +16,12 @@ import torch
 from radialog_instruct.assets import demo_dir, demonstration_weights_dir
 from radialog_instruct.records import Turn
 from radialog_instruct.sources.images import load_image
+from radialog_model.assemble import from_scratch
 from radialog_model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from radialog_model.findings import FindingsHead
 from radialog_model.generate import Answerer, Prompt, Question, Sampling, fitted_prompt, image_keys
-from radialog_model.presets import build_project, preset_named, project_config
-from radialog_model.processing import build_processor, train_tokenizer
+from radialog_model.presets import preset_named
+from radialog_model.processing import train_tokenizer
 
 pytestmark = [
     pytest.mark.vllm,
@@ -50,16 +52,9 @@ def random_checkpoint(folder: Path) -> Path:
     # vLLM's attention on a CPU wants heads of 32 at least
     preset = replace(preset_named("tiny"), hidden_size=128, intermediate_size=256)
     tokenizer = train_tokenizer(["The heart is normal. The lungs are clear. Predicted Findings: edema."] * 4, 400)
-    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in (("pad", "<pad>"), ("bos", "<s>"))}
-    config = project_config(
-        preset,
-        vocab_size=len(tokenizer),
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
-        eos=tokenizer.eos_token_id,
-        **ids,
-    )
     torch.manual_seed(0)
-    model = build_project(config)
+    assembled = from_scratch(preset, tokenizer)
+    model = assembled.model
     with torch.no_grad():
         for name, value in (*model.named_parameters(), *model.named_buffers()):
             if name.endswith("running_var"):
@@ -68,7 +63,7 @@ def random_checkpoint(folder: Path) -> Path:
                 value.normal_(0.0, 0.3)
             elif value.is_floating_point() and value.ndim > 1 and "vision_tower" not in name:
                 value.normal_(0.0, 0.15)
-    save_checkpoint(folder, model, build_processor(tokenizer, preset.tower), None, (), {})
+    save_checkpoint(folder, model, assembled.processor, FindingsHead(preset.tower.projection_dim), (), {})
     return folder
 
 

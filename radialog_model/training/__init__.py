@@ -1,0 +1,1 @@
+"""Training: from a configuration and a built dataset to a checkpoint."""
