@@ -99,9 +99,9 @@ class _RaDialog(Adapter):
 
     def render(self, request: Request) -> tuple[Message, ...]:
         """Return the dialog in the published layout; the predicted findings stand for themselves until asked."""
-        from radialog_model.prompts import asks_for_a_report_first, layout
+        from radialog_model.prompts import layout
 
-        shown = asks_for_a_report_first(request.task, len(request.messages)) and self._mode != "off"
+        shown = _carries_findings(request) and self._mode != "off"
         findings = "(predicted)" if request.images else None
         if self._mode == "reference":
             findings = self._reference.get(image_key(request.id), "")
@@ -158,17 +158,20 @@ class _RaDialog(Adapter):
         return Response(request.id, answer.text, usage=usage, notes=notes)
 
     def _findings(self, ready: Sequence[tuple[Request, Image.Image | None]]) -> list[str | None]:
+        """Return the findings text of each request's prompt; None where it has none."""
         from radialog_model.generate import predict_findings
 
         if self._mode == "off":
             return [None] * len(ready)
         if self._mode == "reference":
-            return [self._reference.get(image_key(request.id)) for request, _ in ready]
-        new = {key: image for request, image in ready if image and (key := _digest(request)) not in self._predicted}
+            return [self._reference.get(image_key(r.id)) if _carries_findings(r) else None for r, _ in ready]
+        wanted = [(request, image) for request, image in ready if image and _carries_findings(request)]
+        new = {key: image for request, image in wanted if (key := _digest(request)) not in self._predicted}
         if new:
             texts = predict_findings(self._checkpoint, list(new.values()))
             self._predicted.update({key: text for key, text in zip(new, texts, strict=True) if key is not None})
-        return [None if image is None else self._predicted[_digest(request) or ""] for request, image in ready]
+        asked = {request.id for request, _ in wanted}
+        return [self._predicted[_digest(request) or ""] if request.id in asked else None for request, _ in ready]
 
 
 class RaDialogProject(_RaDialog):
@@ -203,6 +206,12 @@ class RaDialogAlign(_RaDialog):
 
 def _turns(request: Request) -> tuple[Turn, ...]:
     return tuple(Turn(message.role, message.content) for message in request.messages)
+
+
+def _carries_findings(request: Request) -> bool:
+    from radialog_model.prompts import asks_for_a_report_first
+
+    return asks_for_a_report_first(request.task, len(request.messages))
 
 
 def _digest(request: Request) -> str | None:
