@@ -20,6 +20,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def stock(checkpoint: Checkpoint, asked: list[Question], tokens: int) -> list[st
 
 
 def vllm(folder: Path, checkpoint: Checkpoint, asked: list[Question], tokens: int) -> Iterator[list[str]]:
-    """Answer all at once in vLLM, twice: the first pass warms it up."""
+    """Warm vLLM up with other images, for it remembers those it has seen; then answer all at once."""
     from vllm import LLM, SamplingParams
 
     engine = LLM(
@@ -112,12 +113,13 @@ def vllm(folder: Path, checkpoint: Checkpoint, asked: list[Question], tokens: in
         max_num_seqs=64,
         enable_prefix_caching=False,
     )
-    prompts = [
-        {"prompt": prompt_text(checkpoint, question), "multi_modal_data": {"image": question.image}}
-        for question in asked
-    ]
-    while True:
-        outputs = engine.generate(prompts, SamplingParams(temperature=0, max_tokens=tokens), use_tqdm=False)
+    others = [replace(question, image=question.image.rotate(90)) for question in asked[:4] if question.image]
+    for batch, limit in ((others, 8), (asked, tokens)):
+        prompts = [
+            {"prompt": prompt_text(checkpoint, question), "multi_modal_data": {"image": question.image}}
+            for question in batch
+        ]
+        outputs = engine.generate(prompts, SamplingParams(temperature=0, max_tokens=limit), use_tqdm=False)
         yield [output.outputs[0].text.strip() for output in outputs]
 
 
