@@ -111,12 +111,14 @@ class Response:
         text: The answer. None exactly when ``error`` is set: a failure is never text.
         error: The failure, or None.
         usage: Token counts or timings the adapter knows, for example ``{"new_tokens": 57}``.
+        notes: What the adapter wants logged beside the answer, for example what it predicted before it asked.
     """
 
     id: str
     text: str | None = None
     error: Failure | None = None
     usage: Mapping[str, float] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def failure(cls, id: str, kind: FailureKind, message: str) -> Response:

@@ -126,6 +126,8 @@ class ResponseLog:
         if response.usage:
             record["usage"] = dict(response.usage)
             self.usage.update(response.usage)
+        if response.notes:
+            record["notes"] = dict(response.notes)
         line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
         self._handle.write(line)
         if self._shared and response.error is None:

@@ -13,7 +13,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForCon
 from transformers.utils.logging import disable_progress_bar
 
 from radialog_instruct.assets import demonstration_weights_dir
-from radialog_instruct.errors import ModelError
+from radialog_instruct.errors import ModelError, UsageError
 from radialog_model import register
 from radialog_model.biovil import BioViLTModel
 from radialog_model.findings import FindingsExtractor, FindingsHead, FindingsPredictor, TowerFindings
@@ -62,34 +62,44 @@ class Checkpoint:
 
 
 def load_checkpoint(
-    weights: str | Path | None = None, *, device: str = "cpu", base_model: str | None = None
+    weights: str | Path | None = None,
+    *,
+    device: str = "cpu",
+    dtype: str | None = None,
+    attention: str | None = None,
+    base_model: str | None = None,
 ) -> Checkpoint:
     """Load a checkpoint from a folder or a Hub repository.
 
     Args:
         weights: Folder or repository id; the embedded demonstration weights by default.
-        device: Where the model computes. Weights are held in 32 bits on the CPU and in bfloat16 elsewhere.
+        device: Where the model computes.
+        dtype: ``float32``, ``bfloat16`` or ``float16``; by default 32 bits on the CPU and bfloat16 elsewhere.
+        attention: ``sdpa`` or ``eager``, for the language model; by default what transformers chooses.
         base_model: Language model of an adapter; the one its configuration names by default.
 
     Raises:
+        UsageError: If ``dtype`` or ``attention`` is none of these, or the device does not exist.
         ModelError: If it cannot be found or read, or the tokenizer does not fit the model.
     """
     register()
     disable_progress_bar()  # of shards being read: a moment, and noise in the callers' output
+    kind = _dtype(device, dtype)
+    if attention not in (None, "sdpa", "eager"):
+        raise UsageError(f"attention={attention}", where="the model's options", mend="choose sdpa or eager")
     folder = checkpoint_folder(weights)
-    dtype = torch.float32 if device == "cpu" else torch.bfloat16
     try:
         processor = AutoProcessor.from_pretrained(folder)
-        model: Any = _load_model(folder, base_model, dtype)
+        model: Any = _load_model(folder, base_model, kind, attention)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0]
         raise ModelError(f"the checkpoint cannot be loaded ({first})", where=str(folder)) from error
     validate_tokens(model, processor)
     processor.tokenizer.padding_side = "left"
-    described = _description(folder)
-    model = model.to(device).eval()
+    described = description(folder)
+    model = _placed(model, device).eval()
     fingerprint = weights_fingerprint(folder)
-    findings = _findings(folder, model, processor, fingerprint)
+    findings = open_findings(folder, model.model.vision_tower, processor, fingerprint, device)
     if isinstance(findings, FindingsExtractor):
         fingerprint = sha256(f"{fingerprint}{findings.fingerprint}".encode()).hexdigest()
     return Checkpoint(
@@ -175,23 +185,45 @@ def weights_fingerprint(folder: Path) -> str:
     return hasher.hexdigest()
 
 
-def _findings(folder: Path, model: Any, processor: LlavaProcessor, fingerprint: str) -> FindingsPredictor | None:
+def open_findings(
+    folder: Path, tower: Any, processor: LlavaProcessor, fingerprint: str, device: str
+) -> FindingsPredictor | None:
+    """Return what predicts findings in a checkpoint: a head on its tower, or an extractor of its own.
+
+    Args:
+        folder: The checkpoint.
+        tower: Its tower.
+        processor: Its processor.
+        fingerprint: Hash of its weights.
+        device: Where an extractor computes.
+
+    Raises:
+        ModelError: If it holds both, or one that cannot be read.
+    """
     head = FindingsHead.load(folder)
     if not (folder / FINDINGS_FOLDER).is_dir():
-        tower = model.model.vision_tower
         return TowerFindings(head, tower, processor.image_processor, fingerprint) if head is not None else None
     if head is not None:
         mend = f"remove findings_head.* or {FINDINGS_FOLDER}/"
         raise ModelError("a findings head and a findings extractor", where=str(folder), mend=mend)
-    return FindingsExtractor.load(folder / FINDINGS_FOLDER, device=str(model.device))
+    return FindingsExtractor.load(folder / FINDINGS_FOLDER, device=device)
 
 
-def _load_model(folder: Path, base_model: str | None, dtype: torch.dtype) -> LlavaForConditionalGeneration:
+def _load_model(
+    folder: Path, base_model: str | None, dtype: torch.dtype, attention: str | None
+) -> LlavaForConditionalGeneration:
     from radialog_model.lora import ADAPTER_CONFIG, load_adapter
 
     if (folder / ADAPTER_CONFIG).is_file():
-        return load_adapter(folder, base_model=base_model, dtype=dtype)
-    loaded: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+        adapted = load_adapter(folder, base_model=base_model, dtype=dtype)
+        if attention is not None:
+            adapted.model.language_model.set_attn_implementation(attention)
+        return adapted
+    # A tower may know fewer kinds of attention than a language model.
+    attentions = None if attention is None else {"text_config": attention}
+    loaded: Any = AutoModelForImageTextToText.from_pretrained(
+        folder, dtype=dtype, attn_implementation=attentions, output_loading_info=True
+    )
     model: LlavaForConditionalGeneration
     model, report = loaded
     wrong = [
@@ -202,6 +234,25 @@ def _load_model(folder: Path, base_model: str | None, dtype: torch.dtype) -> Lla
     if wrong:
         raise ModelError(f"the weights do not fit the configuration ({'; '.join(wrong)})", where=str(folder))
     return model
+
+
+def _dtype(device: str, name: str | None) -> torch.dtype:
+    kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name is None:
+        return torch.float32 if device == "cpu" else torch.bfloat16
+    if name not in kinds:
+        raise UsageError(f"dtype={name}", where="the model's options", mend=f"choose one of: {', '.join(kinds)}")
+    return kinds[name]
+
+
+def _placed(model: Any, device: str) -> Any:
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise UsageError(
+            f"this device cannot be used ({first})", where=device, mend="cpu, cuda, cuda:1, ..."
+        ) from error
 
 
 def checkpoint_folder(weights: str | Path | None) -> Path:
@@ -232,7 +283,12 @@ def checkpoint_folder(weights: str | Path | None) -> Path:
         ) from error
 
 
-def _description(folder: Path) -> dict[str, Any]:
+def description(folder: Path) -> dict[str, Any]:
+    """Return what a checkpoint's ``radialog.json`` says; empty where there is none.
+
+    Raises:
+        ModelError: If it is not JSON.
+    """
     path = folder / RADIALOG_FILE
     if not path.is_file():
         return {}

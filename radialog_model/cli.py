@@ -8,10 +8,12 @@ import typer
 
 from radialog_instruct.terminal import run_app
 from radialog_model.commands.align import align
+from radialog_model.commands.chat import chat
 from radialog_model.commands.convert import convert
 from radialog_model.commands.export import export
 from radialog_model.commands.findings import app as findings
 from radialog_model.commands.generate import generate
+from radialog_model.commands.serve import serve
 from radialog_model.commands.train import configs, train
 
 app = typer.Typer(
@@ -34,6 +36,8 @@ app.command()(generate)
 app.add_typer(findings, name="findings")
 app.command()(convert)
 app.command()(export)
+app.command()(chat)
+app.command()(serve)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from radialog_instruct.errors import DataError
+from radialog_instruct.errors import DataError, ExitCode
 from radialog_model.commands.extras import need_torch
 
 
@@ -21,6 +21,8 @@ def generate(
     findings: Annotated[str, typer.Option(help="Findings text: predicted, off, or the text itself.")] = "predicted",
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 300,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    batch_size: Annotated[int, typer.Option(min=1, help="Most answers under way at a time.")] = 32,
+    compile: Annotated[bool, typer.Option("--compile", help="Compile the decoding step; for long runs.")] = False,
 ) -> None:
     """Write a report for each image, or answer a question about it."""
     for path in image:
@@ -32,7 +34,7 @@ def generate(
     from radialog_instruct.sources.dicom_notes import is_lateral
     from radialog_instruct.sources.images import read_image
     from radialog_model.checkpoint import load_checkpoint
-    from radialog_model.generate import Question, answer, predict_findings
+    from radialog_model.generate import Answerer, Question, Sampling, predict_findings
 
     loaded = [read_image(path) for path in image]
     for path, one in zip(image, loaded, strict=True):
@@ -52,6 +54,13 @@ def generate(
         Question((Turn("user", text),), task, picture, shown or given)
         for picture, shown in zip(images, predicted, strict=True)
     ]
-    answers = answer(checkpoint, questions, max_new_tokens=max_new_tokens)
-    for path, result in zip(image, answers, strict=True):
+    answerer = Answerer(checkpoint, batch_size=batch_size, compile=compile)
+    failed = 0
+    for path, result in zip(image, answerer.answer(questions, Sampling(max_new_tokens)), strict=True):
+        if result.error is not None:
+            failed += 1
+            print(f"radialog-model: {path}: {result.error}", file=sys.stderr)
+            continue
         print(f"{path}: {result.text}" if len(image) > 1 else result.text)
+    if failed:
+        raise typer.Exit(int(ExitCode.FAILED_SAMPLES))

@@ -1,0 +1,1 @@
+"""An OpenAI-compatible server that writes the published prompt: image, predicted findings, dialog."""
