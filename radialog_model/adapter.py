@@ -84,6 +84,9 @@ class _RaDialog(Adapter):
         self._reference: dict[str, str] = {}
         self._predicted: dict[str, str | None] = {}
         self.notices = self._checkpoint.notices
+        if findings == "predicted" and self._checkpoint.findings is None:
+            self._mode = "off"
+            self.notices += ("The checkpoint predicts no findings: its prompts carried no findings text.",)
 
     def fingerprint(self) -> str:
         """Return the hash of the weights and of the chat template."""

@@ -154,12 +154,17 @@ class BioViLTModel(PreTrainedModel):
         if isinstance(module, nn.Conv2d):
             init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         elif isinstance(module, nn.BatchNorm2d):
-            init.ones_(module.weight)
-            init.zeros_(module.bias)
-            for buffer, fill in ((module.running_mean, init.zeros_), (module.running_var, init.ones_)):
-                if buffer is not None:
-                    fill(buffer)
-            if module.num_batches_tracked is not None:
-                init.zeros_(module.num_batches_tracked)
+            init_batchnorm(module)
         elif isinstance(module, nn.Embedding):
             init.normal_(module.weight, std=self.config.initializer_range)
+
+
+def init_batchnorm(module: nn.BatchNorm2d) -> None:
+    """Set what a checkpoint has not filled to the start of training; torch's own would reset the statistics too."""
+    init.ones_(module.weight)
+    init.zeros_(module.bias)
+    for buffer, fill in ((module.running_mean, init.zeros_), (module.running_var, init.ones_)):
+        if buffer is not None:
+            fill(buffer)
+    if module.num_batches_tracked is not None:
+        init.zeros_(module.num_batches_tracked)

@@ -7,19 +7,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from radialog_instruct.config import TASK_NAMES
 from radialog_instruct.errors import UsageError
+from radialog_model.settings import Settings, read_settings
 
 CONFIGS = Path(__file__).parent / "configs"
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TowerStage(_Settings):
+class TowerStage(Settings):
     """The first stage of training from scratch, for a tower without pretrained weights."""
 
     epochs: int = Field(ge=1)
@@ -27,7 +24,7 @@ class TowerStage(_Settings):
     learning_rate: float = Field(default=3e-3, gt=0)
 
 
-class Inputs(_Settings):
+class Inputs(Settings):
     """What the prompts show; the paper's ablations take something away."""
 
     image: bool = True
@@ -43,7 +40,7 @@ class Inputs(_Settings):
         return self
 
 
-class Lora(_Settings):
+class Lora(Settings):
     """Low-rank adapters on the language model; projector and trained tower lie in the same adapter file."""
 
     r: int = Field(default=128, ge=1)
@@ -53,7 +50,7 @@ class Lora(_Settings):
     """Names of the linear layers that get one."""
 
 
-class EarlyStopping(_Settings):
+class EarlyStopping(Settings):
     """Stop when the metric has not improved for some evaluations, and keep the best model."""
 
     metric: Literal["loss", "ce_macro_f1"] = "loss"
@@ -63,7 +60,7 @@ class EarlyStopping(_Settings):
     """Validation images that ``ce_macro_f1`` writes reports for."""
 
 
-class Throughput(_Settings):
+class Throughput(Settings):
     """Levers of speed; none changes what is learnt, and each can be switched alone."""
 
     grouping: Literal["random", "length", "packed"] = "random"
@@ -80,7 +77,7 @@ class Throughput(_Settings):
     """torch.compile the language model's layers."""
 
 
-class DialogStage(_Settings):
+class DialogStage(Settings):
     """Training on dialogs."""
 
     epochs: int = Field(ge=1)
@@ -107,7 +104,7 @@ class DialogStage(_Settings):
     quantization: Literal["none", "4bit"] = "none"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     gradient_checkpointing: bool = False
-    repeat: dict[str, int] = {}
+    repeat: dict[str, int] = Field(default_factory=dict)
     """Task -> how often an epoch shows each of its rows; 1 where it is not named."""
     early_stopping: EarlyStopping | None = None
     save_steps: int | None = Field(default=None, ge=1)
@@ -128,7 +125,7 @@ class DialogStage(_Settings):
         return self
 
 
-class TrainConfig(_Settings):
+class TrainConfig(Settings):
     """A training run.
 
     Without ``base_model`` everything begins from scratch: a tokenizer is trained, and the tower learns from labels in a
@@ -142,6 +139,8 @@ class TrainConfig(_Settings):
     """Folder or Hub name of the image tower: a converted BioViL-T, or any vision model of the preset's kind."""
     stage1: str | None = None
     """Folder that ``radialog-model align`` wrote; presets of the variant align need it."""
+    extractor: str | None = None
+    """Folder or Hub name of a findings extractor, which becomes part of the checkpoint."""
     image_size: int | None = Field(default=None, ge=14)
     """Side of the crop in pixels; the preset's by default."""
     vocab_size: int = Field(default=1200, ge=300)
@@ -182,26 +181,12 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> TrainConfig:
     Raises:
         UsageError: If there is none, or a key is unknown or wrong.
     """
-    shipped = CONFIGS / f"{name}.yaml"
-    path = shipped if shipped.is_file() else Path(name)
-    try:
-        values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(values, dict):
-            raise UsageError("holds no keys", where=str(path), mend="write 'key: value' lines")
+
+    def change(values: dict[str, Any]) -> None:
         for override in overrides:
             _override(values, override)
-        return TrainConfig.model_validate(values)
-    except OSError as error:
-        mend = f"give a YAML file or one of: {', '.join(sorted(path.stem for path in CONFIGS.glob('*.yaml')))}"
-        raise UsageError("no such configuration", where=name, mend=mend) from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"not YAML ({error})", where=str(path)) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        what = f"{key}: {message}" if key else message
-        raise UsageError(what, where=str(path), mend="mend the key") from error
+
+    return read_settings(TrainConfig, CONFIGS, name, change)
 
 
 def _override(values: dict[str, Any], override: str) -> None:

@@ -5,18 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from radialog_instruct.errors import UsageError
+from radialog_model.settings import Settings, given, read_settings
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "align"
 
 
-class AlignSettings(BaseModel):
+class AlignSettings(Settings):
     """A run of the first stage."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     preset: str
     tower: str | None = None
@@ -76,19 +73,4 @@ def load_align_settings(name: str, **changes: Any) -> AlignSettings:
     Raises:
         UsageError: If there is none, or a key is unknown or wrong.
     """
-    shipped = CONFIGS / f"{name}.yaml"
-    path = shipped if shipped.is_file() else Path(name)
-    try:
-        values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(values, dict):
-            raise UsageError("holds no keys", where=str(path), mend="write 'key: value' lines")
-        return AlignSettings.model_validate(values | {k: v for k, v in changes.items() if v is not None})
-    except OSError as error:
-        known = ", ".join(sorted(p.stem for p in CONFIGS.glob("*.yaml")))
-        raise UsageError("no such configuration", where=name, mend=f"give a YAML file or one of: {known}") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"not YAML ({error})", where=str(path)) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise UsageError(f"{key}: {first['msg']}", where=str(path), mend="mend the key") from error
+    return read_settings(AlignSettings, CONFIGS, name, given(changes))

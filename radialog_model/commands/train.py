@@ -21,6 +21,9 @@ def train(
     base_model: Annotated[str | None, typer.Option(help="Folder or Hub name of the language model.")] = None,
     tower: Annotated[str | None, typer.Option(help="Folder or Hub name of the image tower.")] = None,
     stage1: Annotated[str | None, typer.Option(help="What radialog-model align wrote, for the variant align.")] = None,
+    extractor: Annotated[
+        str | None, typer.Option(help="What radialog-model findings train wrote; it becomes part of the checkpoint.")
+    ] = None,
     tasks: Annotated[str | None, typer.Option(help="Tasks with commas between; all of them by default.")] = None,
     override: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Another value, as dialog.epochs=2.")
@@ -30,7 +33,8 @@ def train(
     from radialog_model.config import load_config
 
     listed = None if tasks is None else f"[{tasks}]"
-    given = {"base_model": base_model, "tower_weights": tower, "stage1": stage1, "tasks": listed}
+    given = {"base_model": base_model, "tower_weights": tower, "stage1": stage1, "extractor": extractor}
+    given["tasks"] = listed
     named = [f"{key}={value}" for key, value in given.items() if value is not None]
     settings = load_config(config, [*named, *(override or ())])
     need_torch()

@@ -5,22 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from radialog_instruct.errors import UsageError
+from radialog_model.settings import Settings, given, read_settings
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "findings"
 
 
-class FindingsTrainConfig(BaseModel):
+class FindingsTrainConfig(Settings):
     """A training run of the stand-alone extractor; the defaults are the paper's."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     backbone: str
     """Folder or Hub repository of a vision model, or ``biovil_t`` or ``clip`` for one with random weights."""
-    sizes: dict[str, Any] = {}
+    sizes: dict[str, Any] = Field(default_factory=dict)
     """Sizes of a backbone with random weights, as its configuration names them."""
     head: Literal["linear", "released"] = "linear"
     crop: int | None = Field(default=None, ge=1)
@@ -57,18 +54,4 @@ def load_findings_config(name: str, **changes: Any) -> FindingsTrainConfig:
     Raises:
         UsageError: If there is none, or a key is unknown or wrong.
     """
-    shipped = CONFIGS / f"{name}.yaml"
-    path = shipped if shipped.is_file() else Path(name)
-    try:
-        values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        given = {key: value for key, value in changes.items() if value is not None}
-        return FindingsTrainConfig.model_validate({**(values or {}), **given})
-    except OSError as error:
-        known = ", ".join(sorted(p.stem for p in CONFIGS.glob("*.yaml")))
-        raise UsageError("no such configuration", where=name, mend=f"give a YAML file or one of: {known}") from error
-    except (yaml.YAMLError, TypeError) as error:
-        raise UsageError(f"not a mapping in YAML ({error})", where=str(path)) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{key}: {first['msg']}", where=str(path), mend="mend the key") from error
+    return read_settings(FindingsTrainConfig, CONFIGS, name, given(changes))

@@ -18,7 +18,7 @@ from transformers.modeling_outputs import ImageClassifierOutput
 
 from radialog_instruct.findings import FINDINGS
 from radialog_model import register
-from radialog_model.biovil import BioViLTModel
+from radialog_model.biovil import BioViLTModel, init_batchnorm
 from radialog_model.findings.thresholds import HALF
 
 Head = Literal["linear", "released"]
@@ -157,10 +157,4 @@ class FindingsModel(PreTrainedModel):
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):
-            init.ones_(module.weight)
-            init.zeros_(module.bias)
-            for buffer, fill in ((module.running_mean, init.zeros_), (module.running_var, init.ones_)):
-                if buffer is not None:
-                    fill(buffer)
-            if module.num_batches_tracked is not None:
-                init.zeros_(module.num_batches_tracked)
+            init_batchnorm(module)

@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +216,9 @@ def _trainer(
 
 def _arguments(job: Job, work: Path, micro_batches: int) -> TrainingArguments:
     stage = job.config.dialog
+    for tool in stage.report_to:
+        if find_spec(tool) is None:
+            raise UsageError(f"{tool} is not installed", where="dialog.report_to", mend=f"pip install {tool}")
     world = int(os.environ.get("WORLD_SIZE", "1"))
     steps = math.ceil(micro_batches / (stage.accumulation * world))
     if stage.max_steps is not None:

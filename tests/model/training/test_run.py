@@ -135,3 +135,8 @@ def test_a_wrong_key_or_value_is_named(overrides: list[str], message: str) -> No
 def test_an_override_reaches_its_key() -> None:
     config = load_config("tiny", ["dialog.epochs=7", "dialog.throughput.workers=2", "seed=3"])
     assert (config.dialog.epochs, config.dialog.throughput.workers, config.seed) == (7, 2, 3)
+
+
+def test_a_tracker_that_is_not_installed_is_named(base_llm: Path, dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="wandb is not installed"):
+        train(lora_config(base_llm, report_to=["wandb"]), dataset, tmp_path / "out", None, lambda line: None)
