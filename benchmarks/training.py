@@ -52,7 +52,7 @@ def configuration(given: argparse.Namespace, levers: dict[str, Any]) -> TrainCon
             "preset": "project-biovilt" if given.tower == "random" else "project-raddino",
             "image_size": given.image_size,
             "base_model": given.base_model,
-            "tower_weights": None if given.tower == "random" else given.tower,
+            "tower_weights": given.tower,
             "tasks": given.tasks,
             "dialog": {
                 "epochs": 1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +18,14 @@ from transformers import (
     LlavaProcessor,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
 )
 from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
 from radialog_instruct.errors import ModelError
 from radialog_model import register
 from radialog_model.convert.base import llava_language_model
+from radialog_model.convert.tokenizer import with_leading_space
 from radialog_model.presets import Preset, build_project, project_config, scratch_llm
 from radialog_model.processing import build_processor
 from radialog_model.prompts import IMAGE_TOKEN
@@ -159,6 +162,7 @@ def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
         raise ModelError(
             f"the base model's tokenizer cannot be loaded ({first})", where=base_model, mend=mend
         ) from error
+    tokenizer = _published_pieces(tokenizer)
     if tokenizer.eos_token is None:
         raise ModelError("the tokenizer has no token that ends a turn", where=base_model, mend="set its eos_token")
     if tokenizer.pad_token is None:
@@ -168,8 +172,23 @@ def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
     return kept
 
 
+def _published_pieces(tokenizer: Any) -> Any:
+    """Undo what transformers 5 changed: a Llama tokenizer's turn after ``</s>`` begins with a space again."""
+    pieces = json.loads(tokenizer.backend_tokenizer.to_str()).get("pre_tokenizer") or {}
+    if pieces.get("type") != "Metaspace" or pieces.get("prepend_scheme") != "first":
+        return tokenizer
+    mended = with_leading_space(tokenizer.backend_tokenizer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=mended,
+        **{name: token for name, token in tokenizer.special_tokens_map.items() if name != "image_token"},
+        extra_special_tokens={"image_token": IMAGE_TOKEN},
+        clean_up_tokenization_spaces=False,
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
 def _tower(preset: Preset, weights: str | None) -> PreTrainedModel:
-    if weights is None:
+    if weights in (None, "random"):
         random: PreTrainedModel = AutoModel.from_config(preset.tower)
         return random
     try:

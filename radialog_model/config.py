@@ -122,6 +122,11 @@ class DialogStage(Settings):
             raise ValueError("quantization needs lora: quantized weights cannot learn")
         if self.lora is not None and "llm" not in self.train:
             raise ValueError("lora needs 'llm' in 'train'")
+        unknown = sorted(set(self.repeat) - set(TASK_NAMES))
+        if unknown or min(self.repeat.values(), default=0) < 0:
+            raise ValueError(
+                f"repeat: {unknown[0] if unknown else 'a number below 0'}; the tasks are {', '.join(TASK_NAMES)}"
+            )
         return self
 
 
@@ -136,7 +141,7 @@ class TrainConfig(Settings):
     base_model: str | None = None
     """Folder or Hub name of the language model."""
     tower_weights: str | None = None
-    """Folder or Hub name of the image tower: a converted BioViL-T, or any vision model of the preset's kind."""
+    """Folder or Hub name of the image tower: a converted BioViL-T, a vision model of the preset's kind, ``random``."""
     stage1: str | None = None
     """Folder that ``radialog-model align`` wrote; presets of the variant align need it."""
     extractor: str | None = None
@@ -166,6 +171,13 @@ class TrainConfig(Settings):
             raise ValueError("'stage1' names what radialog-model align wrote, for presets of the variant align alone")
         if self.stage1 is not None and self.base_model is None:
             raise ValueError("'stage1' needs 'base_model': give it here or as --base-model")
+        if self.stage1 is not None and (self.tower_weights or self.image_size):
+            raise ValueError("'stage1' brings its own tower: leave out 'tower_weights' and 'image_size'")
+        blind = self.base_model is not None and self.tower_weights is None and self.inputs.image
+        if self.preset.startswith("project") and blind:
+            raise ValueError(
+                "'tower_weights' is missing: name the image tower here or as --tower; 'random' begins anew"
+            )
         if self.tower is not None and self.tower_weights is not None:
             raise ValueError("'tower' trains one from scratch; with 'tower_weights' leave it out")
         return self

@@ -113,7 +113,7 @@ def prompt_text(checkpoint: Checkpoint, question: Question) -> str:
         tokenize=False,
         chat_template=checkpoint.processor.chat_template,
     )
-    return f"{tokenizer.bos_token}{text}"
+    return f"{tokenizer.bos_token or ''}{text}"
 
 
 def _as_text(content: str, special: Sequence[str]) -> str:

@@ -117,3 +117,10 @@ def _check_complete(model: Any, folder: Path) -> None:
         if names:
             what = f"{len(names)} tensors of the adapter are {kind}, first {sorted(names)[0]}"
             raise ModelError(what, where=str(folder / ADAPTER_WEIGHTS))
+
+
+def unwrapped(model: Any) -> LlavaForConditionalGeneration:
+    """Return the LLaVA inside its adapters."""
+    inner: LlavaForConditionalGeneration
+    inner = model if isinstance(model, LlavaForConditionalGeneration) else model.base_model.model
+    return inner

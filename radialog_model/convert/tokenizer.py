@@ -63,7 +63,7 @@ def _published(folder: Path) -> Tokenizer:
             f"neither tokenizer.json nor {SENTENCEPIECE}", where=str(folder), mend="download the whole folder"
         )
     try:
-        return _legacy(Tokenizer.from_file(str(stored)) if stored.is_file() else _from_sentencepiece(folder))
+        return with_leading_space(Tokenizer.from_file(str(stored)) if stored.is_file() else _from_sentencepiece(folder))
     except RadialogError:
         raise
     except Exception as error:
@@ -83,7 +83,11 @@ def _from_sentencepiece(folder: Path) -> Tokenizer:
     return backend
 
 
-def _legacy(tokenizer: Tokenizer) -> Tokenizer:
+def with_leading_space(tokenizer: Tokenizer) -> Tokenizer:
+    """Return a sentencepiece-like tokenizer that begins every piece between special tokens with a space.
+
+    That is how Llama and Vicuna were trained; others come back as they are.
+    """
     parts: dict[str, Any] = json.loads(tokenizer.to_str())
     if parts["model"]["type"] == "BPE" and parts["model"].get("byte_fallback"):
         parts["normalizer"], parts["pre_tokenizer"] = _LEADING_SPACE, None

@@ -96,12 +96,14 @@ class DialogEncoder:
         (text,), (answers,) = rendered
         if not answers:
             raise DataError("the chat template marks no answer", mend="put {% generation %} around what is supervised")
-        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        spans = answers if self.supervise == "all" else answers[-1:]
-        kept = [any(first <= begin < last for first, last in spans) for begin, _ in encoded["offset_mapping"]]
+        begin = tokenizer.bos_token or ""
+        # One text, as generation and servers tokenize it: a first token apart could get other neighbours.
+        encoded = tokenizer(begin + text, add_special_tokens=False, return_offsets_mapping=True)
+        spans = [(first + len(begin), last + len(begin)) for first, last in answers]
+        if self.supervise == "last":
+            spans = spans[-1:]
+        kept = [any(first <= start < last for first, last in spans) for start, _ in encoded["offset_mapping"]]
         if not any(kept):
             raise DataError("no token of the answer is supervised", where=task, mend="is the answer empty?")
-        begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-        ids = [*begin, *encoded["input_ids"]]
-        supervised = [*(False for _ in begin), *kept]
-        return Encoded(ids, [token if keep else IGNORED for token, keep in zip(ids, supervised, strict=True)])
+        ids = encoded["input_ids"]
+        return Encoded(ids, [token if keep else IGNORED for token, keep in zip(ids, kept, strict=True)])

@@ -91,6 +91,10 @@ class Rows(Sequence[Row]):
         tasks: list[str] = self._table["task"].to_pylist()
         return tasks
 
+    def ids_key(self) -> str:
+        """Return a hash of the rows' ids in their order."""
+        return sha256("\n".join(self._table["id"].to_pylist()).encode()).hexdigest()
+
     def origins(self) -> dict[str, str]:
         """Return the sources of the rows with their terms."""
         pairs = self._table.select(["source", "terms"]).group_by(["source", "terms"]).aggregate([]).to_pylist()

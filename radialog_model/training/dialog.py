@@ -14,17 +14,18 @@ from typing import Any
 
 import torch
 from accelerate.utils import DistributedType
-from transformers import EarlyStoppingCallback, LlavaForConditionalGeneration, TrainingArguments
+from transformers import EarlyStoppingCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from radialog_instruct.errors import DataError, UsageError
+from radialog_instruct.sources.images import load_image
 from radialog_model.config import DialogStage
 from radialog_model.data.batches import MicroBatches, only
 from radialog_model.data.encode import DialogEncoder
 from radialog_model.data.plan import Plan, make_plan
 from radialog_model.data.rows import Rows
-from radialog_model.lora import add_lora
+from radialog_model.lora import add_lora, unwrapped
 from radialog_model.training.callbacks import EpochEnds, Log, Progress, SpeedMeter, flops_per_token
 from radialog_model.training.features import FeatureStore, features_instead_of_pixels
 from radialog_model.training.generation import ReportMetric, choose_reports
@@ -76,10 +77,12 @@ def run_dialog_stage(job: Job, work: Path, log: Log) -> Trained:
         for layer in unwrapped(model).model.language_model.layers:
             layer.compile(dynamic=True)
     with ExitStack() as stack:
-        pixels = _pixels(job, work, stack)
+        pixels = _pixels(job, work, stack, log)
         trainer, meter = _trainer(job, model, encoder, train_plan, validation_plan, pixels, work, log)
         trainer.train(resume_from_checkpoint=last_complete(work / "dialog"))
         state = _gathered(trainer)
+    if state is not None:  # a tower whose features were read stood outside what was sharded
+        state |= {name: value for name, value in model.state_dict().items() if "vision_tower" in name}
     history = _history(trainer)
     history |= {"speed": meter.described(), "padding": round(1 - train_plan.fill, 4), "left_out": left_out}
     return Trained(trainer.model, history, state, trainer.is_world_process_zero())
@@ -153,18 +156,22 @@ def _prepare_model(job: Job) -> Any:
     }
     for part, module in parts.items():
         module.requires_grad_(part in stage.train)
+    text: Any = model.config.text_config
+    if not text.tie_word_embeddings:
+        model.lm_head.requires_grad_("llm" in stage.train)
     model.train()  # frozen BatchNorm and query transformers take their parameters out of training here
     return model
 
 
-def _pixels(job: Job, work: Path, stack: ExitStack) -> Any:
+def _pixels(job: Job, work: Path, stack: ExitStack, log: Log) -> Any:
     if not job.config.inputs.image:
         return None
     if not job.config.dialog.throughput.feature_cache:
         return job.images.batch
-    store = FeatureStore(job.model, job.images, work / "features")
+    half = job.config.dialog.precision != "fp32"
+    store = FeatureStore(job.model, job.images, work / "features", "float16" if half else "float32")
     with job.first_process():
-        store.fill([*job.train.images(), *job.validation.images()])
+        store.fill([*job.train.images(), *job.validation.images()], log)
     stack.enter_context(features_instead_of_pixels(job.model))
     return store.batch
 
@@ -229,6 +236,7 @@ def _arguments(job: Job, work: Path, micro_batches: int) -> TrainingArguments:
             "load_best_model_at_end": True,
             "metric_for_best_model": f"eval_{stage.early_stopping.metric}",
             "greater_is_better": stage.early_stopping.metric != "loss",
+            "restore_callback_states_from_checkpoint": True,  # how often it has not improved
         }
     return TrainingArguments(
         output_dir=str(work / "dialog"),
@@ -265,19 +273,34 @@ def _arguments(job: Job, work: Path, micro_batches: int) -> TrainingArguments:
 
 
 def _metric(job: Job) -> ReportMetric | None:
-    stopping = job.config.dialog.early_stopping
+    stopping, inputs = job.config.dialog.early_stopping, job.config.inputs
     if stopping is None or stopping.metric != "ce_macro_f1":
         return None
     chosen = choose_reports(job.validation, stopping.images, job.config.seed)
+    where = "dialog.early_stopping"
     if not chosen:
         mend = "add the task report_generation, or stop by the metric loss"
-        raise UsageError("no validation row of report_generation", where="dialog.early_stopping", mend=mend)
-    return ReportMetric(chosen, job.processor, job.image_root, findings=job.config.inputs.findings != "off")
+        raise UsageError("no validation row of report_generation", where=where, mend=mend)
+    if inputs.findings == "reference" and job.extractor is None:
+        mend = "give the --extractor whose findings the model will see in use, or stop by the metric loss"
+        raise UsageError("ce_macro_f1 would measure how well reference findings are copied", where=where, mend=mend)
+    texts: dict[str, str] | None = None
+    if inputs.findings == "predicted":
+        texts = {row.image: row.findings or "" for row in chosen}
+    elif inputs.findings == "reference" and job.extractor is not None:
+        images = [load_image(job.image_root / row.image) for row in chosen]
+        texts = dict(zip((row.image for row in chosen), job.extractor.texts(images), strict=True))
+    return ReportMetric(chosen, job.processor, job.image_root, findings=texts, image=inputs.image)
 
 
 def _check_distribution(trainer: RaDialogTrainer) -> None:
     """Refuse to run unsharded what was launched as sharded: on a CPU accelerate ignores it without a word."""
     found = trainer.accelerator.distributed_type
+    stopping = trainer.args.metric_for_best_model or ""
+    if found in (DistributedType.FSDP, DistributedType.DEEPSPEED) and "ce_macro_f1" in stopping:
+        raise UsageError(
+            "a sharded model writes no reports", where="dialog.early_stopping", mend="stop by the metric loss"
+        )
     for variable, wanted in (
         ("ACCELERATE_USE_FSDP", DistributedType.FSDP),
         ("ACCELERATE_USE_DEEPSPEED", DistributedType.DEEPSPEED),
@@ -299,15 +322,8 @@ def _history(trainer: RaDialogTrainer) -> dict[str, Any]:
     losses = [entry["eval_loss"] for entry in log if "eval_loss" in entry]
     history: dict[str, Any] = {"steps": trainer.state.global_step}
     if losses:
-        history |= {"validation_loss": round(losses[-1], 4), "best_validation_loss": round(min(losses), 4)}
+        history |= {"last_validation_loss": round(losses[-1], 4), "best_validation_loss": round(min(losses), 4)}
     scores = [entry["eval_ce_macro_f1"] for entry in log if "eval_ce_macro_f1" in entry]
     if scores:
         history |= {"best_ce_macro_f1": round(max(scores), 4)}
     return history
-
-
-def unwrapped(model: Any) -> LlavaForConditionalGeneration:
-    """Return the LLaVA inside its adapters."""
-    inner: LlavaForConditionalGeneration
-    inner = model if isinstance(model, LlavaForConditionalGeneration) else model.base_model.model
-    return inner

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import LlavaForConditionalGeneration, LlavaProcessor
+from transformers import LlavaProcessor
 
 from radialog_instruct.findings import FINDINGS, POSITIVE
 from radialog_instruct.ids import rank
@@ -17,6 +17,8 @@ from radialog_instruct.sources.images import load_image
 from radialog_model.checkpoint import Checkpoint
 from radialog_model.data.rows import Row
 from radialog_model.generate import Question, answer
+from radialog_model.lora import unwrapped
+from radialog_model.training.features import pixels_again
 
 REPORT = "report_generation"
 
@@ -29,7 +31,8 @@ class ReportMetric:
         rows: Rows of the report task.
         processor: The processor.
         root: Folder that image paths are relative to.
-        findings: Whether prompts show the findings text.
+        findings: Image path -> findings text of the prompt; None for prompts without one.
+        image: Whether prompts have an image.
         batch_size: Reports written side by side.
         max_new_tokens: Most tokens of a report.
     """
@@ -37,7 +40,8 @@ class ReportMetric:
     rows: Sequence[Row]
     processor: LlavaProcessor
     root: Path
-    findings: bool = True
+    findings: Mapping[str, str] | None = None
+    image: bool = True
     batch_size: int = 16
     max_new_tokens: int = 300
     _reference: list[tuple[int, ...]] = field(default_factory=list)
@@ -48,26 +52,24 @@ class ReportMetric:
         Args:
             model: The model in training, with adapters or without.
         """
-        inner = model if isinstance(model, LlavaForConditionalGeneration) else model.base_model.model
+        inner = unwrapped(model)
         training = model.training
         model.eval()
         checkpoint = Checkpoint(inner, self.processor, None, (), "")
         texts: list[str] = []
-        with torch.no_grad():
+        with torch.no_grad(), pixels_again(inner):
             for start in range(0, len(self.rows), self.batch_size):
                 rows = self.rows[start : start + self.batch_size]
-                questions = [
-                    Question(row.turns[:-1], REPORT, load_image(self.root / row.image), self._shown(row))
-                    for row in rows
-                ]
+                questions = [self._question(row) for row in rows]
                 texts += [a.text for a in answer(checkpoint, questions, max_new_tokens=self.max_new_tokens)]
         model.train(training)
         if not self._reference:
             self._reference = positives([row.turns[-1].content for row in self.rows])
         return {"ce_macro_f1": macro_f1(positives(texts), self._reference)}
 
-    def _shown(self, row: Row) -> str | None:
-        return row.findings if self.findings else None
+    def _question(self, row: Row) -> Question:
+        image = load_image(self.root / row.image) if self.image else None
+        return Question(row.turns[:-1], REPORT, image, None if self.findings is None else self.findings[row.image])
 
 
 def choose_reports(rows: Sequence[Row], n: int, seed: int) -> list[Row]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from transformers import LlavaForConditionalGeneration, LlavaProcessor
 from radialog_instruct.build.manifest import read_manifest
 from radialog_instruct.errors import DataError, UsageError
 from radialog_model.assemble import Assembled, from_pretrained_parts, from_scratch
+from radialog_model.checkpoint import checkpoint_folder
 from radialog_model.config import TrainConfig
 from radialog_model.data.encode import DialogEncoder
 from radialog_model.data.images import ImageStore
 from radialog_model.data.rows import Rows, read_rows
+from radialog_model.findings import FindingsExtractor
 from radialog_model.findings.cache import load_predictions
 from radialog_model.presets import Preset, preset_named
 from radialog_model.processing import train_tokenizer
@@ -41,6 +44,7 @@ class Job:
         model: The model.
         processor: Its processor.
         images: The images.
+        extractor: The findings extractor that becomes part of the checkpoint, or None.
     """
 
     config: TrainConfig
@@ -53,6 +57,7 @@ class Job:
     model: LlavaForConditionalGeneration
     processor: LlavaProcessor
     images: ImageStore
+    extractor: FindingsExtractor | None
 
     def encoder(self) -> DialogEncoder:
         """Return what makes token ids of the rows."""
@@ -67,10 +72,12 @@ class Job:
 
     @contextmanager
     def first_process(self) -> Iterator[None]:
-        """Let the first process of each machine go first; the others find what it wrote."""
+        """Let the first process of all go first; the others find what it wrote in the folder they share."""
         from accelerate import PartialState
 
-        with PartialState(cpu=not torch.cuda.is_available()).local_main_process_first():
+        # The others may wait for as long as half a million images take, beyond any default timeout.
+        state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=2))
+        with state.main_process_first():
             yield
 
 
@@ -108,6 +115,7 @@ def prepare(config: TrainConfig, dataset: Path, image_root: Path, pixels: Path |
         model=assembled.model,
         processor=assembled.processor,
         images=images,
+        extractor=None if config.extractor is None else FindingsExtractor.load(checkpoint_folder(config.extractor)),
     )
 
 

@@ -36,7 +36,15 @@ class RowLengths:
         self._rows, self._encoder, self._folder = rows, encoder, folder
         self._seed, self._workers = seed, workers
         tokenizer = encoder.processor.tokenizer
-        known = (dataset, len(rows), encoder.n_image_tokens, encoder.variant, encoder.image, encoder.findings, seed)
+        known = (
+            dataset,
+            rows.ids_key(),
+            encoder.n_image_tokens,
+            encoder.variant,
+            encoder.image,
+            encoder.findings,
+            seed,
+        )
         vocabulary = tokenizer.backend_tokenizer.to_str()
         self._key = sha256(f"{known}|{rows.findings_key()}|{vocabulary}".encode()).hexdigest()[:16]
         tasks = np.array(rows.tasks())

@@ -14,9 +14,9 @@ from transformers.utils.logging import disable_progress_bar
 from radialog_instruct.assets import demo_dir
 from radialog_instruct.errors import UsageError
 from radialog_instruct.records import Terms
-from radialog_model.checkpoint import checkpoint_folder, save_checkpoint
+from radialog_model.checkpoint import save_checkpoint
 from radialog_model.config import TowerStage, TrainConfig
-from radialog_model.findings import FindingsExtractor, FindingsHead
+from radialog_model.findings import FindingsHead
 from radialog_model.tower import tower_data, train_tower
 from radialog_model.training.callbacks import Log
 from radialog_model.training.dialog import run_dialog_stage
@@ -52,8 +52,8 @@ def train(config: TrainConfig, dataset: Path, output: Path, image_root: Path | N
     if cached:
         with job.first_process():
             job.images.fill([*job.train.images(), *job.validation.images()])
-    extractor = _extractor(config)  # before hours of training, in case there is none
-    head = None if config.tower is None else _tower_stage(job, config.tower, work, log)
+    with job.first_process():
+        head = None if config.tower is None else _tower_stage(job, config.tower, work, log)
     trained = run_dialog_stage(job, work, log)
     if not trained.main:
         return
@@ -61,7 +61,7 @@ def train(config: TrainConfig, dataset: Path, output: Path, image_root: Path | N
         output,
         trained.model,
         job.processor,
-        extractor or head,
+        job.extractor or head,
         config.notices,
         _description(job, trained.history),
         dtype=torch.float16 if config.base_model is None else torch.float32,
@@ -69,12 +69,6 @@ def train(config: TrainConfig, dataset: Path, output: Path, image_root: Path | N
     )
     shutil.rmtree(work)
     log(f"checkpoint: {output}")
-
-
-def _extractor(config: TrainConfig) -> FindingsExtractor | None:
-    if config.extractor is None:
-        return None
-    return FindingsExtractor.load(checkpoint_folder(config.extractor))
 
 
 def _work_folder(output: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,8 +84,8 @@ def test_features_of_a_frozen_tower_teach_the_same_as_its_pixels(job: Job, tmp_p
     job.model.model.vision_tower.requires_grad_(False)
     plain = gradients(job, [batch(job, ROWS)])
     store = FeatureStore(job.model, job.images, tmp_path)
-    store.fill(job.train.images()[:3])
-    store.fill(job.train.images()[:3])
+    store.fill(job.train.images()[:3], print)
+    store.fill(job.train.images()[:3], print)
     with features_instead_of_pixels(job.model):
         cached = gradients(job, [batch(job, ROWS, pixels=store.batch)])
     assert_same(cached, plain, 1e-7)
@@ -98,3 +99,12 @@ def test_each_part_has_its_learning_rate_and_frozen_parts_none(job: Job, base_ll
     learning = {part_of(name) for name, p in wrapped.named_parameters() if p.requires_grad}
     assert learning == {"llm", "projector"}
     assert all("lora" in n for n, p in wrapped.named_parameters() if p.requires_grad and part_of(n) == "llm")
+
+
+def test_the_head_of_a_language_model_that_does_not_learn_does_not_either(job: Job) -> None:
+    from radialog_model.training.dialog import _prepare_model
+
+    stage = job.config.dialog.model_copy(update={"lora": None, "train": ("projector",)})
+    frozen = replace(job, config=job.config.model_copy(update={"dialog": stage}))
+    model = _prepare_model(frozen)
+    assert {part_of(name) for name, p in model.named_parameters() if p.requires_grad} == {"projector"}

@@ -89,7 +89,11 @@ def test_packing_length_grouping_and_the_feature_cache_train(base_llm: Path, dat
 def test_training_stops_early_on_the_metric_of_generated_reports(base_llm: Path, dataset: Path, tmp_path: Path) -> None:
     stopping = {"metric": "ce_macro_f1", "patience": 1, "images": 2}
     lines: list[str] = []
-    config = lora_config(base_llm, epochs=4, learning_rate=1e-9, early_stopping=stopping)
+    levers = {"feature_cache": True}
+    config = lora_config(base_llm, epochs=4, learning_rate=1e-9, early_stopping=stopping, throughput=levers)
+    with pytest.raises(UsageError, match="how well reference findings are copied"):
+        train(config, dataset, tmp_path / "out", None, lines.append)
+    config = config.model_copy(update={"inputs": config.inputs.model_copy(update={"findings": "off"})})
     train(config, dataset, tmp_path / "out", None, lines.append)
     described = json.loads((tmp_path / "out" / "radialog.json").read_text())["training"]
     assert described["steps"] == 26  # two epochs of four: the second brought no better score
@@ -107,6 +111,15 @@ def test_rows_that_are_too_long_are_counted_and_named(base_llm: Path, dataset: P
         train(lora_config(base_llm, longest=16), dataset, tmp_path / "none", None, lines.append)
 
 
+def test_the_metric_sees_pixels_where_training_reads_features(base_llm: Path, dataset: Path, tmp_path: Path) -> None:
+    """On a shape whose image size is not its hidden size, so that one cannot pass for the other."""
+    stopping = {"metric": "ce_macro_f1", "patience": 1, "images": 2}
+    config = lora_config(base_llm, early_stopping=stopping, throughput={"feature_cache": True})
+    values = config.model_dump() | {"image_size": 96, "inputs": {"findings": "off"}}
+    train(config.model_validate(values), dataset, tmp_path / "out", None, lambda line: None)
+    assert "best_ce_macro_f1" in load_checkpoint(tmp_path / "out").training
+
+
 def test_the_ablations_train(base_llm: Path, dataset: Path, tmp_path: Path) -> None:
     for name, inputs, learns in (("v", {"image": False}, ["llm"]), ("s", {"findings": "off"}, ["llm", "projector"])):
         config = lora_config(base_llm, train=learns)
@@ -122,6 +135,7 @@ def test_the_ablations_train(base_llm: Path, dataset: Path, tmp_path: Path) -> N
         (["dialog.throughput.feature_cache=true", "dialog.train=[llm, tower]"], "frozen tower"),
         (["inputs.findings=predicted"], "predictions"),
         (["tasks=[reports]"], "no task 'reports'"),
+        (["dialog.repeat={reports: 2}"], "repeat: reports"),
         (["dialog.epoch=3"], "dialog.epoch"),
         (["dialog.epochs.x=3"], "holds a value"),
         (["dialog"], "--set"),
@@ -140,3 +154,12 @@ def test_an_override_reaches_its_key() -> None:
 def test_a_tracker_that_is_not_installed_is_named(base_llm: Path, dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="wandb is not installed"):
         train(lora_config(base_llm, report_to=["wandb"]), dataset, tmp_path / "out", None, lambda line: None)
+
+
+def test_a_pretrained_project_names_its_tower_and_no_lever_is_ignored() -> None:
+    with pytest.raises(UsageError, match="tower_weights"):
+        load_config("project-ins")
+    assert load_config("project-ins", ["tower_weights=random"]).tower_weights == "random"
+    assert load_config("project-no-image").inputs.image is False
+    with pytest.raises(UsageError, match="brings its own tower"):
+        load_config("align-ins", ["stage1=x", "image_size=224"])
