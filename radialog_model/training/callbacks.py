@@ -34,7 +34,9 @@ class EpochEnds(TrainerCallback):
         """Ask for what the step calls for."""
         if state.global_step in self._steps:
             control.should_log = control.should_evaluate = control.should_save = True
-        elif self._save_steps is not None and state.global_step % self._save_steps == 0:
+            return
+        control.should_evaluate = False  # a run that max_steps ends within an epoch is only being tried out
+        if self._save_steps is not None and state.global_step % self._save_steps == 0:
             control.should_save = True
 
 
