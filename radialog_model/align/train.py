@@ -15,11 +15,11 @@ from transformers import (
     set_seed,
 )
 from transformers.trainer_callback import PrinterCallback
-from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils.logging import disable_progress_bar
 
 from radialog_instruct.assets import demo_dir
-from radialog_instruct.errors import DataError, UsageError
+from radialog_instruct.build.manifest import read_manifest
+from radialog_instruct.errors import DataError
 from radialog_model.align.bert import bert_shape, initialise_from_bert
 from radialog_model.align.configuration import RELEASED_WIDTH, AlignStage1Config, query_config
 from radialog_model.align.folder import load_tower, save_stage1
@@ -30,6 +30,7 @@ from radialog_model.align.settings import AlignSettings
 from radialog_model.align.stage1 import AlignStage1Model
 from radialog_model.align.text import bert_tokenizer, report_tokenizer
 from radialog_model.align.trainer import AlignTrainer, Log, Progress
+from radialog_model.resuming import claim, last_complete
 
 WORK = "work"
 """Folder under the output that holds what an interrupted run resumes from."""
@@ -48,7 +49,7 @@ def train_stage1(settings: AlignSettings, dataset: Path, output: Path, image_roo
     Raises:
         DataError: If dataset or images cannot be used.
         ModelError: If tower or BERT cannot be loaded.
-        UsageError: If the configuration or the output folder cannot be used.
+        UsageError: If the configuration or the output folder cannot be used, or another run was interrupted there.
     """
     set_seed(settings.seed)
     if settings.threads is not None:
@@ -60,7 +61,9 @@ def train_stage1(settings: AlignSettings, dataset: Path, output: Path, image_roo
         where, mend = str(dataset), "a smaller batch_size, or more data"
         raise DataError(f"{len(train)} pairs do not fill a batch of {settings.batch_size}", where=where, mend=mend)
     model, tokenizer = build_stage1(settings, [pair.report for pair in train], log)
-    _check_output(output)
+    manifest = read_manifest(dataset)
+    assert manifest is not None  # read_pairs has seen it
+    claim(output / WORK, {"config": settings.model_dump(mode="json"), "dataset": manifest.fingerprint})
     history = _run(settings, model, tokenizer, train, validation, root, output / WORK, log)
     described = {
         "notices": list(settings.notices),
@@ -120,13 +123,6 @@ def build_stage1(
     return model, tokenizer
 
 
-def _check_output(output: Path) -> None:
-    try:
-        (output / WORK).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot write: {error.strerror}", where=str(output), mend="choose another folder") from error
-
-
 def _run(
     settings: AlignSettings,
     model: AlignStage1Model,
@@ -148,7 +144,7 @@ def _run(
         callbacks=[Progress(train_set, log)],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(work)))
+    trainer.train(resume_from_checkpoint=last_complete(work))
     return [
         {name.removeprefix("eval_"): round(value, 4) for name, value in entry.items() if name.startswith("eval_")}
         for entry in trainer.state.log_history

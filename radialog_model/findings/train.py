@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +14,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.data import DataLoader
 from transformers import EvalPrediction, Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
-from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils.logging import disable_progress_bar
 
-from radialog_instruct.errors import UsageError
-from radialog_instruct.files import write_json
+from radialog_instruct.build.manifest import read_manifest
 from radialog_instruct.findings import FINDINGS
 from radialog_model.findings.backbone import build_extractor
 from radialog_model.findings.config import FindingsTrainConfig
@@ -35,6 +32,7 @@ from radialog_model.findings.extractor import FindingsExtractor
 from radialog_model.findings.model import FindingsModel
 from radialog_model.findings.scores import score_findings
 from radialog_model.findings.thresholds import HALF, tune_thresholds
+from radialog_model.resuming import claim, last_complete
 
 WORK = "work"
 """Folder under the output that holds what an interrupted run resumes from."""
@@ -72,7 +70,7 @@ def train_findings(
 
     Raises:
         DataError: If dataset or images cannot be used.
-        UsageError: If the configuration or the output folder cannot be used.
+        UsageError: If the configuration or the output folder cannot be used, or another run was interrupted there.
         ModelError: If the backbone cannot be loaded.
     """
     set_seed(config.seed)
@@ -84,14 +82,16 @@ def train_findings(
         check_files(found, image_root)
         left_out = f", {found.unlabelled} without labels left out" if found.unlabelled else ""
         log(f"{split}: {len(found.paths)} images{left_out}")
-    _claim(config, output / WORK)
     model, processor = build_extractor(config)
+    manifest = read_manifest(dataset)
+    assert manifest is not None  # labelled_images has seen it
+    claim(output / WORK, {"config": config.model_dump(mode="json"), "dataset": manifest.fingerprint})
     sets = {split: PixelDataset(found, image_root, processor) for split, found in images.items()}
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     cached = config.freeze and config.head == "linear"
     ready: dict[str, Any] = {s: _features(model.to(device), d, config) for s, d in sets.items()} if cached else sets  # type: ignore[arg-type]
     trainer = _trainer(config, model, ready, pos_weight(images["train"].targets), output / WORK, log)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(output / WORK)))
+    trainer.train(resume_from_checkpoint=last_complete(output / WORK))
     probabilities = torch.sigmoid(torch.from_numpy(trainer.predict(ready["validation"]).predictions))
     if config.thresholds == "tuned":
         chosen = tune_thresholds(probabilities, images["validation"].targets)
@@ -104,17 +104,6 @@ def train_findings(
     shutil.rmtree(output / WORK)
     log(f"findings extractor: {output}")
     return extractor
-
-
-def _claim(config: FindingsTrainConfig, work: Path) -> None:
-    """Write the configuration into the work folder, or check that the interrupted run there had the same."""
-    path, wanted = work / "config.json", config.model_dump(mode="json")
-    if path.is_file():
-        if json.loads(path.read_text(encoding="utf-8")) != wanted:
-            mend = f"give the same options again, or remove {work}"
-            raise UsageError("an interrupted run with another configuration lies here", where=str(work), mend=mend)
-    else:
-        write_json(path, wanted)
 
 
 @torch.no_grad()

@@ -75,6 +75,10 @@ def test_an_interrupted_run_ends_like_an_undisturbed_one(
         patch.setattr(AlignTrainer, "training_step", stop)
         train_stage1(settings, dataset, tmp_path / "cut", None, quiet)
     assert not (tmp_path / "cut" / "model.safetensors").exists()
+    with pytest.raises(UsageError, match=r"another config\.dropout lies here: 0\.1 then, 0\.0 now"):
+        train_stage1(settings.model_copy(update={"dropout": 0.0}), dataset, tmp_path / "cut", None, quiet)
+    # killed while it saved: Trainer writes its state last
+    (tmp_path / "cut" / "work" / "checkpoint-900").mkdir()
     train_stage1(settings, dataset, tmp_path / "cut", None, quiet)
     whole, cut = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
     assert whole.keys() == cut.keys()
