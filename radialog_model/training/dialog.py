@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ import torch
 from accelerate.utils import DistributedType
 from transformers import EarlyStoppingCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from radialog_instruct.errors import DataError, UsageError
 from radialog_instruct.sources.images import load_image
@@ -26,6 +24,7 @@ from radialog_model.data.encode import DialogEncoder
 from radialog_model.data.plan import Plan, make_plan
 from radialog_model.data.rows import Rows
 from radialog_model.lora import add_lora, unwrapped
+from radialog_model.resuming import last_complete
 from radialog_model.training.callbacks import EpochEnds, Log, Progress, SpeedMeter, flops_per_token
 from radialog_model.training.features import FeatureStore, features_instead_of_pixels
 from radialog_model.training.generation import ReportMetric, choose_reports
@@ -86,19 +85,6 @@ def run_dialog_stage(job: Job, work: Path, log: Log) -> Trained:
     history = _history(trainer)
     history |= {"speed": meter.described(), "padding": round(1 - train_plan.fill, 4), "left_out": left_out}
     return Trained(trainer.model, history, state, trainer.is_world_process_zero())
-
-
-def last_complete(folder: Path) -> str | None:
-    """Return the newest checkpoint that was written to its end, and remove those that were not.
-
-    ``Trainer`` writes its state last, so a folder without one was cut short.
-    """
-    while folder.is_dir():
-        found: str | None = get_last_checkpoint(str(folder))
-        if found is None or (Path(found) / "trainer_state.json").is_file():
-            return found
-        shutil.rmtree(found)
-    return None
 
 
 def _plan(job: Job, rows: Rows, encoder: DialogEncoder, work: Path, stage: DialogStage, *, epochs: int) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -12,11 +13,13 @@ from transformers import set_seed
 from transformers.utils.logging import disable_progress_bar
 
 from radialog_instruct.assets import demo_dir
+from radialog_instruct.build.manifest import read_manifest
 from radialog_instruct.errors import UsageError
 from radialog_instruct.records import Terms
-from radialog_model.checkpoint import save_checkpoint
+from radialog_model.checkpoint import RADIALOG_FILE, save_checkpoint
 from radialog_model.config import TowerStage, TrainConfig
 from radialog_model.findings import FindingsHead
+from radialog_model.resuming import claim
 from radialog_model.tower import tower_data, train_tower
 from radialog_model.training.callbacks import Log
 from radialog_model.training.dialog import run_dialog_stage
@@ -46,7 +49,7 @@ def train(config: TrainConfig, dataset: Path, output: Path, image_root: Path | N
     set_seed(config.seed)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    work = _work_folder(output)
+    work = _claimed(config, dataset, output)
     cached = config.dialog.throughput.pixel_cache and config.inputs.image
     job = prepare(config, dataset, image_root or demo_dir(), work / "pixels" if cached else None)
     if cached:
@@ -71,12 +74,22 @@ def train(config: TrainConfig, dataset: Path, output: Path, image_root: Path | N
     log(f"checkpoint: {output}")
 
 
-def _work_folder(output: Path) -> Path:
-    try:
-        (output / WORK).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot write: {error.strerror}", where=str(output), mend="choose another folder") from error
-    return output / WORK
+def _claimed(config: TrainConfig, dataset: Path, output: Path) -> Path:
+    """Return the work folder, once it is clear that it is this run's."""
+    work = output / WORK
+    if (output / RADIALOG_FILE).is_file() and not work.is_dir():
+        mend = "choose another --output, or remove it"
+        raise UsageError("a finished checkpoint lies here", where=str(output), mend=mend)
+    manifest = read_manifest(dataset)
+    claim(
+        work,
+        {
+            "config": config.model_dump(mode="json"),
+            "dataset": None if manifest is None else manifest.fingerprint,
+            "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        },
+    )
+    return work
 
 
 def _description(job: Job, history: dict[str, Any]) -> dict[str, Any]:

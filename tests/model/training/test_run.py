@@ -37,6 +37,8 @@ def test_a_run_leaves_a_checkpoint_that_answers_and_says_how_it_was_made(undistu
     assert checkpoint.training["speed"]["tokens_per_second"] > 0
     assert checkpoint.training["speed"]["mfu"] is None
     assert not (out / "work").exists()
+    with pytest.raises(UsageError, match="a finished checkpoint lies here"):
+        train(lora_config(Path(checkpoint.training["config"]["base_model"])), out, out, None, print)
 
 
 def test_the_weights_on_disk_are_not_the_ones_it_began_with(undisturbed) -> None:
@@ -65,6 +67,8 @@ def test_a_resumed_run_ends_like_an_undisturbed_one(
     with pytest.raises(KilledError):
         run(base_llm, dataset, out, epochs=2, save_steps=5)
     monkeypatch.setattr(stage.EpochEnds, "on_step_end", original)
+    with pytest.raises(UsageError, match="another config.dialog.learning_rate lies here"):
+        run(base_llm, dataset, out, epochs=2, save_steps=5, learning_rate=1.0)
     half = out / "work" / "dialog" / "checkpoint-999"  # a save that was cut short
     half.mkdir(parents=True)
     state = run(base_llm, dataset, out, epochs=2, save_steps=5)
@@ -163,3 +167,10 @@ def test_a_pretrained_project_names_its_tower_and_no_lever_is_ignored() -> None:
     assert load_config("project-no-image").inputs.image is False
     with pytest.raises(UsageError, match="brings its own tower"):
         load_config("align-ins", ["stage1=x", "image_size=224"])
+
+
+def test_gradient_checkpointing_learns_the_same(base_llm: Path, dataset: Path, tmp_path: Path) -> None:
+    plain = run(base_llm, dataset, tmp_path / "plain", max_steps=2)
+    recomputed = run(base_llm, dataset, tmp_path / "recomputed", max_steps=2, gradient_checkpointing=True)
+    for name, value in plain.items():
+        torch.testing.assert_close(recomputed[name], value, rtol=1e-5, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
