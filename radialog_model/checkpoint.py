@@ -16,6 +16,7 @@ from radialog_instruct.assets import demonstration_weights_dir
 from radialog_instruct.errors import ModelError, UsageError
 from radialog_model import register
 from radialog_model.biovil import BioViLTModel
+from radialog_model.export.folder import into_place
 from radialog_model.findings import FindingsExtractor, FindingsHead, FindingsPredictor, TowerFindings
 from radialog_model.findings.extractor import FOLDER as FINDINGS_FOLDER
 from radialog_model.processing import image_features
@@ -126,7 +127,7 @@ def save_checkpoint(
     """Write a checkpoint as safetensors; of a model with adapters the adapter file alone.
 
     Args:
-        folder: Where to; created if needed.
+        folder: Where to; created if needed. An older model there makes way once this one is written.
         model: The model.
         processor: Its processor.
         findings: The findings head or extractor, or None.
@@ -137,6 +138,7 @@ def save_checkpoint(
 
     Raises:
         ModelError: If processor and model disagree about the number of image tokens.
+        UsageError: If the folder cannot be written.
     """
     from radialog_model.export.engines import write_index
     from radialog_model.lora import save_adapter
@@ -145,17 +147,17 @@ def save_checkpoint(
     whole: Any = model
     validate_tokens(whole.base_model.model if adapters else whole, processor)
     disable_progress_bar()
-    folder.mkdir(parents=True, exist_ok=True)
-    if adapters:
-        save_adapter(whole, folder, state)
-    else:
-        whole.to(dtype).save_pretrained(folder, state_dict=state)
-        write_index(folder)
-    processor.save_pretrained(folder)
-    if findings is not None:
-        findings.save(folder)
     described = {"notices": list(notices), "training": training}
-    (folder / RADIALOG_FILE).write_text(json.dumps(described, indent=2, sort_keys=True) + "\n")
+    with into_place(folder) as written:
+        if adapters:
+            save_adapter(whole, written, state)
+        else:
+            whole.to(dtype).save_pretrained(written, state_dict=state)
+            write_index(written)
+        processor.save_pretrained(written)
+        if findings is not None:
+            findings.save(written)
+        (written / RADIALOG_FILE).write_text(json.dumps(described, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def validate_tokens(model: LlavaForConditionalGeneration, processor: LlavaProcessor) -> None:

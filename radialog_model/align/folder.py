@@ -16,20 +16,21 @@ from radialog_model.align.processing import tower_images
 from radialog_model.align.stage1 import AlignStage1Model
 from radialog_model.biovil import BioViLTConfig, BioViLTModel
 from radialog_model.checkpoint import RADIALOG_FILE, load_checkpoint
+from radialog_model.export.folder import into_place
 
 
 def load_tower(folder: str) -> BioViLTModel:
     """Load a BioViL-T tower by itself, or out of a checkpoint of either variant.
 
     Raises:
-        ModelError: If there is none.
+        ModelError: If there is none, or it lacks tensors.
     """
     register()
     try:
         kind = AutoConfig.from_pretrained(folder).model_type
         if kind == BioViLTConfig.model_type:
-            tower: BioViLTModel = BioViLTModel.from_pretrained(folder, dtype=torch.float32)
-            return tower
+            loaded: Any = BioViLTModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+            return _whole(*loaded, folder)
         if kind == AlignStage1Config.model_type:
             return load_stage1(Path(folder))[0].vision_tower
     except (OSError, ValueError, KeyError) as error:
@@ -41,15 +42,33 @@ def load_tower(folder: str) -> BioViLTModel:
     return found
 
 
+def _whole(tower: BioViLTModel, report: dict[str, Any], folder: str) -> BioViLTModel:
+    # lost statistics of a BatchNorm would be 0 and 1, and nothing would tell
+    if lost := sorted(report["missing_keys"]):
+        raise ModelError(f"{len(lost)} tensors of the tower are missing, first {lost[0]}", where=folder)
+    return tower
+
+
 def save_stage1(
     folder: Path, model: AlignStage1Model, tokenizer: PreTrainedTokenizerBase, described: dict[str, Any]
 ) -> None:
-    """Write a first stage in 32 bits, with its tokenizer, image processor and description."""
-    folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    tower_images(model.vision_tower.config).save_pretrained(folder)
-    (folder / RADIALOG_FILE).write_text(json.dumps(described, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    """Write a first stage in 32 bits, with its tokenizer, image processor and description.
+
+    Args:
+        folder: Where to; an older model there makes way once this one is written.
+        model: The model.
+        tokenizer: The tokenizer of its text branch.
+        described: Content of ``radialog.json``.
+
+    Raises:
+        UsageError: If the folder cannot be written.
+    """
+    text = json.dumps(described, indent=2, sort_keys=True) + "\n"
+    with into_place(folder) as written:
+        model.save_pretrained(written)
+        tokenizer.save_pretrained(written)
+        tower_images(model.vision_tower.config).save_pretrained(written)
+        (written / RADIALOG_FILE).write_text(text, encoding="utf-8")
 
 
 def load_stage1(folder: Path) -> tuple[AlignStage1Model, PreTrainedTokenizerBase]:

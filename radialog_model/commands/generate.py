@@ -18,7 +18,9 @@ def generate(
         str | None, typer.Option(help="Folder or Hub repository; the demonstration weights by default.")
     ] = None,
     prompt: Annotated[str | None, typer.Option(help="What to ask; the report prompt by default.")] = None,
-    findings: Annotated[str, typer.Option(help="Findings text: predicted, off, or the text itself.")] = "predicted",
+    findings: Annotated[
+        str, typer.Option(help="Findings text before what is asked, whatever that is: predicted, off, or the text.")
+    ] = "predicted",
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 300,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
     batch_size: Annotated[int, typer.Option(min=1, help="Most answers under way at a time.")] = 32,
@@ -46,12 +48,12 @@ def generate(
     checkpoint = load_checkpoint(weights, device=device)
     for notice in checkpoint.notices:
         print(f"radialog-model: {notice}", file=sys.stderr)
-    task = "report_generation" if prompt is None else "question"
     text = default_prompts().render(CONSTANTS, "report") if prompt is None else prompt
     predicted = predict_findings(checkpoint, images) if findings == "predicted" else [None] * len(images)
     given = None if findings in ("predicted", "off") else findings
+    # the layout of a report's prompt, as a dialog's first turn has it in chat and server
     questions = [
-        Question((Turn("user", text),), task, picture, shown or given)
+        Question((Turn("user", text),), "report_generation", picture, shown or given)
         for picture, shown in zip(images, predicted, strict=True)
     ]
     answerer = Answerer(checkpoint, batch_size=batch_size, compile=compile)

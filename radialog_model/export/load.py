@@ -14,11 +14,12 @@ from radialog_instruct.errors import ModelError, UsageError
 from radialog_model import register
 from radialog_model.checkpoint import RADIALOG_FILE, validate_tokens
 from radialog_model.convert.state import read_json
+from radialog_model.export.folder import copy_extractor
 from radialog_model.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_adapter
 from radialog_model.validation import few
 
 CARRIED = ("findings_head.safetensors", "findings_head.json", "tokenizer.model")
-"""Files that go along unchanged."""
+"""Files that go along unchanged; a stand-alone extractor goes too."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,11 @@ class Source:
     described: dict[str, Any]
 
     def carry(self, target: Path) -> None:
-        """Copy the files that go along unchanged."""
+        """Copy what goes along unchanged."""
         for name in CARRIED:
             if (self.folder / name).is_file():
                 shutil.copyfile(self.folder / name, target / name)
+        copy_extractor(self.folder, target)
 
 
 def is_adapter(folder: Path) -> bool:

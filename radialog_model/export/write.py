@@ -20,7 +20,7 @@ from radialog_model.convert.state import read_json
 from radialog_model.export.auto_map import add_auto_map
 from radialog_model.export.card import CardFacts, Kind, Loading, render_card
 from radialog_model.export.engines import VLLM_TOWERS, check_vllm_tower, language_model, rename_tower_keys, write_index
-from radialog_model.export.folder import foreign_files, model_folder
+from radialog_model.export.folder import copy_extractor, foreign_files, model_folder
 from radialog_model.export.load import Source, is_adapter, read_source
 from radialog_model.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, save_adapter
 
@@ -175,6 +175,7 @@ def _copy_adapter(folder: Path, target: Path, title: str, options: ExportOptions
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.name not in foreign and path.name != CARD:
             shutil.copyfile(path, target / path.name)
+    copy_extractor(folder, target)
     if foreign:
         log(f"left out, for they are no model files: {', '.join(sorted(foreign))}")
     described = read_json(folder / RADIALOG_FILE) if (folder / RADIALOG_FILE).is_file() else {}

@@ -17,11 +17,12 @@ from transformers.utils.logging import disable_progress_bar
 
 from radialog_instruct.errors import ModelError
 from radialog_instruct.findings import FINDINGS
+from radialog_model.export.folder import EXTRACTOR, into_place
 from radialog_model.findings.model import FindingsConfig, FindingsModel
 from radialog_model.findings.predictor import FindingsPredictor
 from radialog_model.findings.thresholds import present, project_order, threshold_tensor
 
-FOLDER = "findings"
+FOLDER = EXTRACTOR
 """Where a stand-alone extractor lies in the folder of a checkpoint."""
 NOTICES = "radialog.json"
 
@@ -101,10 +102,14 @@ class FindingsExtractor(FindingsPredictor):
         self.save_pretrained(checkpoint / FOLDER)
 
     def save_pretrained(self, folder: Path) -> None:
-        """Write it as a folder of its own, weights in 32 bits."""
+        """Write it as a folder of its own, weights in 32 bits; an older model there makes way once it is written.
+
+        Raises:
+            UsageError: If the folder cannot be written.
+        """
         disable_progress_bar()
-        folder.mkdir(parents=True, exist_ok=True)
-        self.model.save_pretrained(folder)
-        self.image_processor.save_pretrained(folder)
         described = {"notices": list(self.notices), "training": self.training}
-        (folder / NOTICES).write_text(json.dumps(described, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        with into_place(folder) as written:
+            self.model.save_pretrained(written)
+            self.image_processor.save_pretrained(written)
+            (written / NOTICES).write_text(json.dumps(described, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from radialog_instruct.assets import demo_dir
 from radialog_instruct.errors import DataError, ModelError, UsageError
@@ -24,6 +25,7 @@ from radialog_model.data.rows import read_rows
 from radialog_model.generate import Question, answer
 from radialog_model.processing import train_tokenizer
 from radialog_model.prompts import layout
+from tests.model.align.tiny import tiny_stage1
 
 
 def quiet(line: str) -> None:
@@ -104,6 +106,19 @@ def test_the_learning_rate_rises_from_its_start_and_falls_to_its_end(
     assert rates[0] == pytest.approx(1e-6)
     assert max(rates) == rates[3] == pytest.approx(1e-3)
     assert rates[-1] == pytest.approx(1e-4)
+
+
+def test_a_tower_that_lost_its_statistics_is_refused(tmp_path: Path) -> None:
+    tower = tiny_stage1().vision_tower
+    tower.save_pretrained(tmp_path)
+    kept = load_tower(str(tmp_path)).state_dict()
+    assert all(torch.equal(value, kept[name]) for name, value in tower.state_dict().items())
+    state = load_file(tmp_path / "model.safetensors")
+    lost = min(name for name in state if name.endswith("running_var"))
+    del state[lost]
+    save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=rf"1 tensors of the tower are missing, first {re.escape(lost)}"):
+        load_tower(str(tmp_path))
 
 
 def test_a_given_tower_is_kept_as_it_is(stage1: tuple[Path, list[str]], weights: Path) -> None:

@@ -24,12 +24,15 @@ from transformers import (
     SiglipVisionConfig,
 )
 
-from radialog_instruct.assets import demo_dir
+from radialog_instruct.assets import demo_dir, demonstration_weights_dir
 from radialog_instruct.errors import ModelError
 from radialog_instruct.terminal import run_app
-from radialog_model.checkpoint import load_checkpoint, validate_tokens
+from radialog_model.checkpoint import load_checkpoint, save_checkpoint, validate_tokens
 from radialog_model.cli import app
+from radialog_model.findings import FindingsExtractor
+from radialog_model.generate import predict_findings
 from radialog_model.processing import build_processor
+from tests.model.findings.conftest import scrambled
 from tests.model.published import llama, tokenizer_json
 
 BLOCKED = """
@@ -97,6 +100,36 @@ def test_a_whole_checkpoint_keeps_its_logits_and_its_findings_head(tmp_path: Pat
     expected = logits(None)
     close = {"float32": 1e-5, "bfloat16": 0.05 * float(expected.abs().max())}[dtype]
     torch.testing.assert_close(logits(out), expected, atol=close, rtol=0)
+
+
+def test_a_stand_alone_extractor_goes_along_and_says_the_same(tmp_path: Path) -> None:
+    shipped, extractor = load_checkpoint(), scrambled()
+    source, out = tmp_path / "source", tmp_path / "out"
+    save_checkpoint(source, shipped.model, shipped.processor, extractor, (), {})
+    (source / "findings" / "work").mkdir()
+    assert export("--weights", str(source), "--output", str(out)) == 0
+    assert not (out / "findings" / "work").exists()
+    assert export("--weights", str(source), "--output", str(out), "--force") == 0
+    loaded = load_checkpoint(out)
+    assert isinstance(loaded.findings, FindingsExtractor)
+    assert loaded.findings.fingerprint == extractor.fingerprint
+    images = [Image.new("L", (90, 80), grey) for grey in (0, 128, 255)]
+    assert predict_findings(loaded, images) == extractor.texts(images)
+    assert export("--weights", str(source), "--output", str(tmp_path / "text"), "--format", "text") == 0
+    assert not (tmp_path / "text" / "findings").exists()
+
+
+def test_an_adapters_extractor_goes_along(tmp_path: Path) -> None:
+    source, out = tmp_path / "source", tmp_path / "out"
+    source.mkdir()
+    shutil.copyfile(demonstration_weights_dir() / "config.json", source / "config.json")
+    (source / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "somebody/model"}))
+    (source / "adapter_model.safetensors").touch()
+    (source / "work").mkdir()
+    scrambled().save(source)
+    assert export("--weights", str(source), "--output", str(out)) == 0
+    assert FindingsExtractor.load(out / "findings").fingerprint == scrambled().fingerprint
+    assert sorted(path.name for path in out.iterdir() if path.is_dir()) == ["findings"]
 
 
 def card_code(folder: Path) -> str:
