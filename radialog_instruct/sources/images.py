@@ -13,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from radialog_instruct.errors import DataError, RadialogError
 from radialog_instruct.sources.dicom import is_dicom, read_dicom
 
-FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "GIF")
 """What is decoded beside DICOM; some of the other formats that Pillow knows start programs."""
 MAX_PIXELS = 100_000_000
 """Larger pictures are refused: no chest X-ray has them, and a small file can claim any size."""
@@ -67,7 +67,7 @@ def load_image(path: Path) -> Image.Image:
 
 
 def read_image(path: Path) -> LoadedImage:
-    """Read a radiograph from a JPEG, PNG, TIFF, WebP or DICOM file, turned upright by its EXIF orientation.
+    """Read a radiograph from a JPEG, PNG, TIFF, WebP, GIF or DICOM file, turned upright by its EXIF orientation.
 
     Raises:
         DataError: If the file is missing, no image, too large, cut short, or a DICOM file of several frames.
@@ -99,7 +99,9 @@ def reading(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise DataError("no such image", where=str(path), mend="check the path") from error
     except UnidentifiedImageError as error:
-        raise DataError("not an image", where=str(path), mend="give a JPEG, PNG, TIFF, WebP or DICOM file") from error
+        raise DataError(
+            "not an image", where=str(path), mend="give a JPEG, PNG, TIFF, WebP, GIF or DICOM file"
+        ) from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"the image is damaged ({error})", where=str(path), mend="fetch it again") from error
 

@@ -72,7 +72,7 @@ def read_image(url: str, limits: ImageLimits) -> SentImage:
             image.load()
             return SentImage(upright_rgb(image), sha256(data).hexdigest())
     except UnidentifiedImageError:
-        what = "this is not an image: send a JPEG, PNG, TIFF or WebP"
+        what = "this is not an image: send a JPEG, PNG, TIFF, WebP or GIF"
         raise ApiError(what, param=_PARAM, code="invalid_image") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ApiError(f"the image is damaged ({error})", param=_PARAM, code="invalid_image") from None
