@@ -84,7 +84,7 @@ class Prompt:
 
     Attributes:
         ids: Token ids.
-        question: The question, with the turns that are left of it.
+        question: The question with the turns that are left of it, and without special tokens in its texts.
         dropped_turns: Turns that were left out.
     """
 
@@ -99,40 +99,55 @@ def prompt_text(checkpoint: Checkpoint, question: Question) -> str:
     What users write is text: a special token in it is taken apart, so that it neither ends a turn nor stands for an
     image.
     """
+    return _rendered(checkpoint, _as_text(checkpoint, question))
+
+
+def _rendered(checkpoint: Checkpoint, question: Question) -> str:
     tokenizer = checkpoint.processor.tokenizer
-    special = sorted({*tokenizer.all_special_tokens, IMAGE_TOKEN})
-    turns = [Turn(turn.role, _as_text(turn.content, special)) for turn in question.turns]
     shown = question.findings if asks_for_a_report_first(question.task, len(question.turns)) else None
     text: str = tokenizer.apply_chat_template(
-        layout(
-            turns,
-            None if shown is None else _as_text(shown, special),
-            variant=checkpoint.variant,
-            image=question.image is not None,
-        ),
+        layout(question.turns, shown, variant=checkpoint.variant, image=question.image is not None),
         tokenize=False,
         chat_template=checkpoint.processor.chat_template,
     )
     return f"{tokenizer.bos_token or ''}{text}"
 
 
-def _as_text(content: str, special: Sequence[str]) -> str:
-    for token in special:
-        content = content.replace(token, f"{token[0]} {token[1:]}")
-    return content
+def _as_text(checkpoint: Checkpoint, question: Question) -> Question:
+    """Return a question whose turns and findings hold no special token."""
+    tokenizer = checkpoint.processor.tokenizer
+    added = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
+    special = sorted({*tokenizer.all_special_tokens, *added, IMAGE_TOKEN})
+
+    def apart(content: str) -> str:
+        for token in special:
+            content = content.replace(token, f"{token[0]} {token[1:]}")
+        return content
+
+    turns = tuple(Turn(turn.role, apart(turn.content)) for turn in question.turns)
+    return replace(question, turns=turns, findings=None if question.findings is None else apart(question.findings))
 
 
-def fitted_prompt(checkpoint: Checkpoint, question: Question, max_new_tokens: int) -> Prompt:
+def fitted_prompt(
+    checkpoint: Checkpoint, question: Question, max_new_tokens: int, *, context: int | None = None
+) -> Prompt:
     """Tokenize a question; of a dialog that is too long, the oldest turns after its first answer are left out.
 
     The first question and its answer always stay: the image tokens, the report prompt and the report. Up to a quarter
     of the context is kept free for the answer as long as there are turns to leave out.
 
+    Args:
+        checkpoint: The model.
+        question: The question; special tokens in what users wrote are taken apart.
+        max_new_tokens: Most tokens the answer may take.
+        context: Most tokens of prompt and answer together; the model's context by default.
+
     Raises:
         DataError: If even the first question, its answer and the last question do not fit.
     """
-    context = context_of(checkpoint)
+    context = context or context_of(checkpoint)
     wanted = context - min(max_new_tokens, context // 4)
+    question = _as_text(checkpoint, question)
     turns, dropped = question.turns, 0
     while True:
         left = replace(question, turns=turns)
@@ -153,7 +168,7 @@ def context_of(checkpoint: Checkpoint) -> int:
 
 
 def _tokens(checkpoint: Checkpoint, question: Question) -> list[int]:
-    text = prompt_text(checkpoint, question)
+    text = _rendered(checkpoint, question)
     if question.image is not None:
         crop: int = checkpoint.processor.image_processor.crop_size["height"]
         text = text.replace(IMAGE_TOKEN, IMAGE_TOKEN * image_features(checkpoint.model.config, crop), 1)

@@ -13,6 +13,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from radialog_instruct.errors import DataError, RadialogError
 from radialog_instruct.sources.dicom import is_dicom, read_dicom
 
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "GIF")
+"""What is decoded beside DICOM; some of the other formats that Pillow knows start programs."""
 MAX_PIXELS = 100_000_000
 """Larger pictures are refused: no chest X-ray has them, and a small file can claim any size."""
 
@@ -42,7 +44,7 @@ def check_image(path: Path) -> str | None:
     try:
         if is_dicom(path):  # first, because a DICOM file may begin as a TIFF too
             return _check_dicom(path)
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 return "image larger than 100 megapixels"
             image.load()
@@ -65,7 +67,7 @@ def load_image(path: Path) -> Image.Image:
 
 
 def read_image(path: Path) -> LoadedImage:
-    """Read a radiograph from a JPEG, PNG, TIFF or DICOM file, turned upright by its EXIF orientation.
+    """Read a radiograph from a JPEG, PNG, TIFF, WebP, GIF or DICOM file, turned upright by its EXIF orientation.
 
     Raises:
         DataError: If the file is missing, no image, too large, cut short, or a DICOM file of several frames.
@@ -75,11 +77,11 @@ def read_image(path: Path) -> LoadedImage:
         if is_dicom(path):
             grey, notes = read_dicom(path, MAX_PIXELS)
             return LoadedImage(grey.convert("RGB"), notes)
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS:,}", where=str(path))
             image.load()
-            return LoadedImage(to_rgb(ImageOps.exif_transpose(image)))
+            return LoadedImage(upright_rgb(image))
 
 
 @contextmanager
@@ -97,9 +99,16 @@ def reading(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise DataError("no such image", where=str(path), mend="check the path") from error
     except UnidentifiedImageError as error:
-        raise DataError("not an image", where=str(path), mend="give a JPEG, PNG or DICOM file") from error
+        raise DataError(
+            "not an image", where=str(path), mend="give a JPEG, PNG, TIFF, WebP, GIF or DICOM file"
+        ) from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"the image is damaged ({error})", where=str(path), mend="fetch it again") from error
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """Return an opened image as ``to_rgb`` does, turned upright by its EXIF orientation."""
+    return to_rgb(ImageOps.exif_transpose(image))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

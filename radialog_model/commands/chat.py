@@ -15,6 +15,7 @@ from radialog_instruct.errors import DataError, ExitCode, RadialogError, UsageEr
 from radialog_model.commands.extras import need_torch
 
 if TYPE_CHECKING:
+    from radialog_instruct.sources.images import LoadedImage
     from radialog_model.chat import ChatSession
 
 HELP = """/image PATH       talk about another image
@@ -28,7 +29,7 @@ Ctrl+C stops an answer. Everything else is said to the model."""
 
 
 def chat(
-    image: Annotated[Path | None, typer.Option(help="An X-ray as JPEG or PNG.")] = None,
+    image: Annotated[Path | None, typer.Option(help="An X-ray as JPEG, PNG or DICOM.")] = None,
     weights: Annotated[
         str | None, typer.Option(help="Folder or Hub repository; the demonstration weights by default.")
     ] = None,
@@ -41,16 +42,16 @@ def chat(
     if image is not None and not image.is_file():
         raise DataError("no such image", where=str(image), mend="check --image")
     need_torch()
-    from radialog_instruct.sources.images import load_image
+    from radialog_instruct.sources.images import read_image
     from radialog_model.chat import RESEARCH_USE, ChatSession
     from radialog_model.checkpoint import load_checkpoint
     from radialog_model.generate import Sampling
 
-    picture = None if image is None else load_image(image)
+    picture = None if image is None else read_image(image)
     checkpoint = load_checkpoint(weights, device=device)
     session = ChatSession(
         checkpoint,
-        picture,
+        None if picture is None else picture.image,
         findings=None if findings == "off" else findings,
         sampling=Sampling(max_new_tokens, temperature),
         name=None if image is None else str(image),
@@ -58,7 +59,8 @@ def chat(
     terminal = Terminal(session, interactive=sys.stdin.isatty())
     for notice in (RESEARCH_USE, *checkpoint.notices):
         terminal.note(notice)
-    if image is not None:
+    if picture is not None:
+        terminal.note_image(picture)
         terminal.note(f"Findings in the prompt: {session.findings or 'none'}")
     if terminal.interactive:
         terminal.note("/help lists the commands.")
@@ -115,17 +117,28 @@ class Terminal:
         """Write something that is no answer."""
         print(f"\033[2m{text}\033[0m" if self._dim else text, file=sys.stderr, flush=True)
 
+    def note_image(self, picture: LoadedImage) -> None:
+        """Write what should be known about an image before its answers are read."""
+        from radialog_instruct.sources.dicom_notes import is_lateral
+
+        for text in picture.notes:
+            self.note(text)
+        if is_lateral(picture.notes):
+            self.note("Its report rests on this lateral view alone.")
+
     def show(self, path: str) -> None:
         """Switch to an image.
 
         Raises:
             DataError: If it cannot be read.
         """
-        from radialog_instruct.sources.images import load_image
+        from radialog_instruct.sources.images import read_image
 
         if not path:
             raise UsageError("no path", where="/image", mend="/image PATH")
-        self._session.show(load_image(Path(path).expanduser()), path)
+        picture = read_image(Path(path).expanduser())
+        self._session.show(picture.image, path)
+        self.note_image(picture)
         self._findings("")
 
     def _lines(self) -> Iterator[str]:

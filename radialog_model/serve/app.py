@@ -8,10 +8,10 @@ import json
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from radialog_instruct.errors import DataError
 from radialog_model.checkpoint import Checkpoint
-from radialog_model.generate import Prompt, Question, Sampling, context_of, fitted_prompt, predict_findings
+from radialog_model.generate import Prompt, Question, Sampling, fitted_prompt, predict_findings
 from radialog_model.serve.backend import Backend, Piece
 from radialog_model.serve.errors import ApiError
 from radialog_model.serve.images import ImageLimits, SentImage, read_image
@@ -30,6 +30,10 @@ from radialog_model.serve.request import OFF, PREDICTED, ChatBody, parse_body
 _REMEMBERED = 4096
 """Images whose findings text is remembered."""
 _TASK = "report_generation"
+_LOOK_SECONDS = 0.5
+"""How often it is looked whether a client that waits is still there."""
+_CLIENT_GONE = 499
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -99,12 +103,12 @@ class _Server:
         body = await asyncio.to_thread(parse_body, content)
         asked = await self._asked(body)
         pieces = self.backend.stream(asked.prompt, asked.image, asked.sampling)
-        # What fails before the first piece still has its own status.
-        first = await anext(pieces, Piece("", "stop"))
         completion = _Completion(self._settings.model, asked)
-        if body.stream:
-            return StreamingResponse(completion.events(first, pieces), media_type="text/event-stream")
-        return JSONResponse(await completion.whole(first, pieces))
+        if not body.stream:
+            return JSONResponse(await _unless_gone(request, completion.whole(pieces)))
+        # What fails before the first piece still has its own status.
+        first = await _unless_gone(request, _first(pieces))
+        return StreamingResponse(completion.events(first, pieces), media_type="text/event-stream")
 
     def _authorize(self, request: Request) -> None:
         key = self._settings.api_key
@@ -132,7 +136,8 @@ class _Server:
             raise ApiError(
                 f"no model {body.model!r}: this is {known}", status=404, param="model", code="model_not_found"
             )
-        sampling, context = body.sampling(self._settings.max_new_tokens), context_of(self._checkpoint)
+        context = self.backend.context
+        sampling = body.sampling(min(self._settings.max_new_tokens, context))
         if sampling.max_new_tokens > context:
             what = f"max_tokens is {sampling.max_new_tokens}, the model's context {context}"
             raise ApiError(what, param="max_tokens")
@@ -141,7 +146,9 @@ class _Server:
         findings = await self._text(body, image)
         question = Question(turns, _TASK, image.pixels, findings, image.key)
         try:
-            prompt = await asyncio.to_thread(fitted_prompt, self._checkpoint, question, sampling.max_new_tokens)
+            prompt = await asyncio.to_thread(
+                fitted_prompt, self._checkpoint, question, sampling.max_new_tokens, context=context
+            )
         except DataError as error:
             raise ApiError(str(error), param="messages", code="context_length_exceeded") from None
         return _Asked(body, prompt, image, sampling)
@@ -169,9 +176,9 @@ class _Completion:
         self._asked = asked
         self._head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
 
-    async def whole(self, first: Piece, pieces: AsyncIterator[Piece]) -> dict[str, Any]:
+    async def whole(self, pieces: AsyncIterator[Piece]) -> dict[str, Any]:
         """Return the completion once it is there."""
-        text, last = first.text, first
+        text, last = "", Piece("", "stop")
         async for piece in pieces:
             text, last = text + piece.text, piece
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": last.finish}
@@ -207,6 +214,26 @@ class _Completion:
         choice = {"index": 0, "delta": delta, "finish_reason": finish}
         event = self._head | {"object": "chat.completion.chunk", "choices": [choice], **more}
         return f"data: {json.dumps(event)}\n\n"
+
+
+async def _first(pieces: AsyncIterator[Piece]) -> Piece:
+    return await anext(pieces, Piece("", "stop"))
+
+
+async def _unless_gone(request: Request, answer: Coroutine[Any, Any, _T]) -> _T:
+    """Return an answer; where the client leaves before it is there, it is given up.
+
+    Raises:
+        ApiError: If the client left; nobody reads it.
+    """
+    task = asyncio.create_task(answer)
+    try:
+        while not (await asyncio.wait({task}, timeout=_LOOK_SECONDS))[0]:
+            if await request.is_disconnected():
+                raise ApiError("the client has left", status=_CLIENT_GONE)
+        return task.result()
+    finally:
+        task.cancel()
 
 
 def _usage(last: Piece) -> dict[str, int]:

@@ -30,6 +30,11 @@ class Piece:
 class Backend(Protocol):
     """Answers prompts."""
 
+    @property
+    def context(self) -> int:
+        """Most tokens of a prompt and its answer together."""
+        ...
+
     def stream(self, prompt: Prompt, image: SentImage, sampling: Sampling) -> AsyncIterator[Piece]:
         """Answer; the answer is given up when the iteration is.
 

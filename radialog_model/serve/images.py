@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from PIL import Image, UnidentifiedImageError
 
-from radialog_instruct.sources.images import to_rgb
+from radialog_instruct.sources.images import FORMATS, upright_rgb
 from radialog_model.serve.errors import ApiError
 
 _PARAM = "messages"
@@ -37,23 +37,21 @@ class ImageLimits:
 
 @dataclass(frozen=True)
 class SentImage:
-    """An image as it was sent.
+    """An image of a request.
 
     Attributes:
-        pixels: Grey in three channels.
-        key: SHA-256 of the file.
-        data: The file.
-        mime: Its type.
+        pixels: Grey in three channels, upright.
+        key: SHA-256 of the file that was sent.
     """
 
     pixels: Image.Image
     key: str
-    data: bytes
-    mime: str
 
     def url(self) -> str:
-        """Return the file as a data URL."""
-        return f"data:{self.mime};base64,{base64.b64encode(self.data).decode()}"
+        """Return the pixels as a data URL of a grey PNG, so that whoever decodes it sees the very same ones."""
+        buffer = io.BytesIO()
+        self.pixels.getchannel(0).save(buffer, "PNG", compress_level=1)
+        return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def read_image(url: str, limits: ImageLimits) -> SentImage:
@@ -66,16 +64,16 @@ def read_image(url: str, limits: ImageLimits) -> SentImage:
     if len(data) > limits.max_bytes:
         raise ApiError(f"the image has more than {limits.max_bytes} bytes", status=413, param=_PARAM)
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as image:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
             if image.width * image.height > limits.max_pixels:
                 what = f"the image has {image.width} x {image.height} pixels, allowed are {limits.max_pixels}"
                 raise ApiError(what, status=413, param=_PARAM)
             image.load()
-            mime = Image.MIME.get(image.format or "", "image/png")
-            return SentImage(to_rgb(image), sha256(data).hexdigest(), data, mime)
+            return SentImage(upright_rgb(image), sha256(data).hexdigest())
     except UnidentifiedImageError:
-        raise ApiError("this is not an image: send a JPEG or PNG", param=_PARAM, code="invalid_image") from None
+        what = "this is not an image: send a JPEG, PNG, TIFF, WebP or GIF"
+        raise ApiError(what, param=_PARAM, code="invalid_image") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ApiError(f"the image is damaged ({error})", param=_PARAM, code="invalid_image") from None
 
@@ -91,7 +89,10 @@ def _data(url: str, limits: ImageLimits) -> bytes:
             return base64.b64decode(body, validate=True)
         except (binascii.Error, ValueError):
             raise ApiError("the data URL is not base64", param=_PARAM, code="invalid_image") from None
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ApiError("the image's address is no URL", param=_PARAM, code="invalid_image") from None
     if parts.scheme not in ("http", "https"):
         raise ApiError("send the image as a data: URL", param=_PARAM, code="invalid_image")
     if parts.hostname not in limits.hosts:
@@ -113,6 +114,6 @@ def _fetched(url: str, limits: ImageLimits) -> bytes:
                 data += chunk
                 if len(data) > limits.max_bytes:
                     break
-    except httpx2.HTTPError as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise ApiError(f"the image cannot be fetched ({type(error).__name__})", param=_PARAM) from None
     return bytes(data)

@@ -52,6 +52,11 @@ class Local:
         self._thread = threading.Thread(target=self._run, name="decoder", daemon=True)
         self._thread.start()
 
+    @property
+    def context(self) -> int:
+        """Tokens of the model's context."""
+        return self._answerer.context
+
     async def stream(self, prompt: Prompt, image: SentImage, sampling: Sampling) -> AsyncIterator[Piece]:
         """Answer; what nobody waits for any longer leaves the batch.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from radialog_instruct.records import Turn
 from radialog_model.generate import Sampling
@@ -26,6 +26,15 @@ _UNSUPPORTED: dict[str, tuple[object, ...]] = {
 """Fields that would change an answer, and the values that do not."""
 
 
+class _Fields(BaseModel):
+    """A field that is null is as if absent: OpenAI's clients send both."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_null(cls, values: Any) -> Any:
+        return {key: v for key, v in values.items() if v is not None} if isinstance(values, dict) else values
+
+
 class _ImageUrl(BaseModel):
     url: str
 
@@ -41,11 +50,11 @@ class _Message(BaseModel):
     content: str | list[_Part]
 
 
-class _StreamOptions(BaseModel):
+class _StreamOptions(_Fields):
     include_usage: bool = False
 
 
-class ChatBody(BaseModel):
+class ChatBody(_Fields):
     """The fields of OpenAI's chat completions that are used, and ``findings``, which is ours."""
 
     model_config = ConfigDict(extra="allow")

@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, Aut
 from radialog_instruct.errors import ModelError
 from radialog_model import register
 from radialog_model.checkpoint import Checkpoint, checkpoint_folder, description, open_findings
+from radialog_model.lora import ADAPTER_CONFIG
 
 _TOWER = "vision_tower."
 
@@ -24,10 +25,13 @@ def load_tower(weights: str | Path | None = None, *, device: str = "cpu") -> Che
         device: Where the tower computes, in 32 bits.
 
     Raises:
-        ModelError: If the checkpoint cannot be found or read.
+        ModelError: If the checkpoint cannot be found or read, or is an adapter without its base.
     """
     register()
     folder = checkpoint_folder(weights)
+    if (folder / ADAPTER_CONFIG).is_file():
+        mend = "run radialog-model export --merge first, and serve what it writes"
+        raise ModelError("vLLM serves whole checkpoints, this is an adapter", where=str(folder), mend=mend)
     try:
         config: Any = AutoConfig.from_pretrained(folder)
         processor: Any = AutoProcessor.from_pretrained(folder)

@@ -1,7 +1,8 @@
-"""A vLLM server behind this one: it gets the published prompt as chat messages and the image as it was sent."""
+"""A vLLM server behind this one: it gets the published prompt as chat messages and the image as it was read."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
@@ -40,9 +41,16 @@ class Upstream:
 
         self._checkpoint, self._url, self._alive = checkpoint, url.rstrip("/"), alive
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._model = _served_model(self._url, headers)
+        self._model, limit = _served_model(self._url, headers)
+        own = context_of(checkpoint)
+        self._context = own if limit is None else min(own, limit)
         # No redirects: the server that was named must not hand images on to another.
         self._client = httpx2.AsyncClient(headers=headers, timeout=_SECONDS, follow_redirects=False)
+
+    @property
+    def context(self) -> int:
+        """Tokens of the model's context, or of the server's where it was given a smaller one."""
+        return self._context
 
     async def stream(self, prompt: Prompt, image: SentImage, sampling: Sampling) -> AsyncIterator[Piece]:
         """Answer; the request is given up when the iteration is.
@@ -54,10 +62,9 @@ class Upstream:
 
         said, finish = "", "stop"
         usage: dict[str, Any] = {}
+        body = await asyncio.to_thread(self._body, prompt, image, sampling)  # compresses the image
         try:
-            async with self._client.stream(
-                "POST", f"{self._url}/chat/completions", json=self._body(prompt, image, sampling)
-            ) as response:
+            async with self._client.stream("POST", f"{self._url}/chat/completions", json=body) as response:
                 if response.status_code != 200:
                     raise _refusal(response.status_code, await response.aread())
                 async for event in _events(response):
@@ -85,7 +92,7 @@ class Upstream:
 
     def _body(self, prompt: Prompt, image: SentImage, sampling: Sampling) -> dict[str, Any]:
         question = prompt.question
-        room = context_of(self._checkpoint) - len(prompt.ids)
+        room = self._context - len(prompt.ids)
         return {
             "model": self._model,
             "messages": published_messages(self._checkpoint, prompt, image),
@@ -103,7 +110,7 @@ def published_messages(checkpoint: Checkpoint, prompt: Prompt, image: SentImage)
     """Return a dialog as a server's chat template turns it into the very prompt that transformers gets.
 
     The template writes no beginning-of-sequence token, so it stands before the system sentence. The image stands where
-    the layout has its placeholder.
+    the layout has its placeholder; there is one only, for in a fitted prompt special tokens of users are taken apart.
     """
     question = prompt.question
     chat = layout(question.turns, question.findings, variant=checkpoint.variant)
@@ -115,18 +122,20 @@ def published_messages(checkpoint: Checkpoint, prompt: Prompt, image: SentImage)
     return [{"role": "system", "content": start + system["content"]}, {"role": "user", "content": parts}, *rest]
 
 
-def _served_model(url: str, headers: dict[str, str]) -> str:
+def _served_model(url: str, headers: dict[str, str]) -> tuple[str, int | None]:
+    """Return the model's name and the context it is served with, where the server says so."""
     import httpx2
 
     mend = "check --upstream, and that the server is up"
     try:
         response = httpx2.get(f"{url}/models", headers=headers, timeout=20.0)
-        name: str = response.raise_for_status().json()["data"][0]["id"]
+        model: dict[str, Any] = response.raise_for_status().json()["data"][0]
+        name, limit = str(model["id"]), model.get("max_model_len")
+        return name, None if limit is None else int(limit)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise ModelError(f"the server does not answer ({type(error).__name__})", where=url, mend=mend) from error
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise ModelError("the server lists no model", where=url, mend=mend) from error
-    return name
 
 
 async def _events(response: httpx2.Response) -> AsyncIterator[dict[str, Any]]:

@@ -17,6 +17,7 @@ from radialog_model.checkpoint import Checkpoint, load_checkpoint
 from radialog_model.cli import app
 from radialog_model.decoding import Job, Row
 from radialog_model.generate import Answerer, Question, Sampling, answer
+from tests.instruct.sources.test_images import dicom
 
 PATHS = sorted((demo_dir() / "images").glob("*.jpg"))[:2]
 IMAGES = [load_image(path) for path in PATHS]
@@ -161,6 +162,18 @@ def test_errors_of_a_turn_end_neither_the_session_nor_go_unnoticed(
         "no file",
     ):
         assert message in err
+
+
+def test_what_an_images_tags_say_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    lateral = dicom(tmp_path / "a.dcm", ViewPosition="LL", BodyPartExamined="CHEST")
+    leg = dicom(tmp_path / "b.dcm", BodyPartExamined="LEG")
+    assert chatted(f"/image {leg}\n", monkeypatch, "--image", str(lateral)) == 0
+    before, _, after = capsys.readouterr().err.partition("BodyPartExamined is LEG, not a chest")
+    assert "lateral view (ViewPosition LL)\nIts report rests on this lateral view alone." in before
+    assert "Findings in the prompt" in after
+    assert "lateral" not in after
 
 
 def test_ctrl_c_stops_the_answer_and_not_the_session(

@@ -30,7 +30,7 @@ from radialog_model.checkpoint import Checkpoint, load_checkpoint
 from radialog_model.cli import app as cli
 from radialog_model.generate import Answerer, Question, answer, predict_findings, prompt_text
 from radialog_model.serve.app import ServerSettings, build_app
-from radialog_model.serve.images import ImageLimits
+from radialog_model.serve.images import ImageLimits, SentImage
 from radialog_model.serve.local import Local
 from radialog_model.serve.run import check_host
 from radialog_model.serve.tower import load_tower
@@ -192,6 +192,7 @@ SHOWN = {"type": "image_url", "image_url": {"url": data_url(PATHS[0])}}
         (body(image=data_url(PATHS[0])[:2003]), 400, "the image is damaged"),
         (body(image="https://example.org/x.jpg"), 400, "images are not fetched from this host"),
         (body(image="file:///etc/passwd"), 400, "data: URL"),
+        (body(image="http://[::1"), 400, "no URL"),
         (body(image=picture(2000, 2000)), 413, "2000 x 2000 pixels"),
         (body("word " * 3000), 400, "the model's context"),
         ([1, 2], 400, "body"),
@@ -269,11 +270,14 @@ class Recorder:
             return
         request = Request(scope, receive)
         if request.url.path == "/v1/models":
-            await JSONResponse({"data": [{"id": "inner"}]})(scope, receive, send)
+            await JSONResponse({"data": [self.listed()]})(scope, receive, send)
             return
         self.bodies.append(await request.json())
         text = "".join(f"data: {line}\n\n" for line in self._lines)
         await PlainTextResponse(text, self._status)(scope, receive, send)
+
+    def listed(self) -> dict[str, Any]:
+        return {"id": "inner"}
 
 
 def delta(text: str, finish: str | None = None) -> str:
@@ -315,7 +319,7 @@ def test_an_upstream_server_gets_the_published_prompt(checkpoint: Checkpoint) ->
     )
     assert rendered == prompt_text(checkpoint, question)
     assert sent["model"] == "inner"
-    assert sent["messages"][1]["content"][0]["image_url"]["url"] == data_url(PATHS[0])
+    assert sent["messages"][1]["content"][0]["image_url"]["url"] == SentImage(load_image(PATHS[0]), "").url()
     assert sent["max_tokens"] < 1000  # what the prompt leaves of the context
 
 

@@ -232,6 +232,14 @@ def test_a_cut_jpeg_and_a_text_are_told_apart(tmp_path: Path) -> None:
         load_image(tmp_path / "none.dcm")
 
 
+def test_formats_that_start_programs_are_no_images(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
+    with pytest.raises(DataError, match="not an image"):
+        load_image(path)
+    assert check_image(path) == "not an image"
+
+
 def test_a_dicom_file_that_begins_as_a_tiff_is_dicom(tmp_path: Path) -> None:
     path = dicom(tmp_path / "a.dcm", PhotometricInterpretation="MONOCHROME1")
     small = save(tmp_path / "small.tif", Image.new("L", (2, 2), 9)).read_bytes()
