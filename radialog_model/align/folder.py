@@ -30,7 +30,8 @@ def load_tower(folder: str) -> BioViLTModel:
         kind = AutoConfig.from_pretrained(folder).model_type
         if kind == BioViLTConfig.model_type:
             loaded: Any = BioViLTModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
-            return _whole(*loaded, folder)
+            tower, report = loaded
+            return _whole(tower, report, folder)
         if kind == AlignStage1Config.model_type:
             return load_stage1(Path(folder))[0].vision_tower
     except (OSError, ValueError, KeyError) as error:
