@@ -13,8 +13,8 @@ from transformers import set_seed
 from transformers.utils.logging import disable_progress_bar
 
 from radialog_instruct.assets import demo_dir
-from radialog_instruct.build.manifest import read_manifest
 from radialog_instruct.errors import UsageError
+from radialog_instruct.files import unwritable
 from radialog_instruct.records import Terms
 from radialog_model.checkpoint import RADIALOG_FILE, save_checkpoint
 from radialog_model.config import TowerStage, TrainConfig
@@ -27,7 +27,7 @@ from radialog_model.training.job import Job, prepare
 
 WORK = "work"
 """Folder under the output that holds what an interrupted run resumes from."""
-STAGE_1 = "tower.pt"
+STAGE_1, DONE = "tower.pt", ".done"
 
 
 def train(config: TrainConfig, dataset: Path, output: Path, image_root: Path | None, log: Log) -> None:
@@ -49,9 +49,10 @@ def train(config: TrainConfig, dataset: Path, output: Path, image_root: Path | N
     set_seed(config.seed)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    work = _claimed(config, dataset, output)
+    work = _work_folder(output)
     cached = config.dialog.throughput.pixel_cache and config.inputs.image
     job = prepare(config, dataset, image_root or demo_dir(), work / "pixels" if cached else None)
+    claim(work, _identity(job))  # once all is loaded: who mends a path is no other run
     if cached:
         with job.first_process():
             job.images.fill([*job.train.images(), *job.validation.images()])
@@ -70,26 +71,30 @@ def train(config: TrainConfig, dataset: Path, output: Path, image_root: Path | N
         dtype=torch.float16 if config.base_model is None else torch.float32,
         state=trained.state,
     )
-    shutil.rmtree(work)
+    # First under another name: a kill must not leave half of it beside a finished checkpoint, as if to resume.
+    shutil.rmtree(output / DONE, ignore_errors=True)
+    shutil.rmtree(work.rename(output / DONE))
     log(f"checkpoint: {output}")
 
 
-def _claimed(config: TrainConfig, dataset: Path, output: Path) -> Path:
-    """Return the work folder, once it is clear that it is this run's."""
+def _work_folder(output: Path) -> Path:
     work = output / WORK
     if (output / RADIALOG_FILE).is_file() and not work.is_dir():
         mend = "choose another --output, or remove it"
         raise UsageError("a finished checkpoint lies here", where=str(output), mend=mend)
-    manifest = read_manifest(dataset)
-    claim(
-        work,
-        {
-            "config": config.model_dump(mode="json"),
-            "dataset": None if manifest is None else manifest.fingerprint,
-            "processes": int(os.environ.get("WORLD_SIZE", "1")),
-        },
-    )
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(output, error) from error
     return work
+
+
+def _identity(job: Job) -> dict[str, Any]:
+    return {
+        "config": job.config.model_dump(mode="json"),
+        "dataset": job.fingerprint,
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+    }
 
 
 def _description(job: Job, history: dict[str, Any]) -> dict[str, Any]:

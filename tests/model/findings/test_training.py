@@ -144,7 +144,7 @@ def test_the_released_head_and_frozen_batchnorm_train_too(dataset: Path, tmp_pat
     [
         ("backbone: clip\nspeed: 3\n", "speed"),
         ("epochs: 2\n", "backbone"),
-        ("- a\n", "not a mapping"),
+        ("- a\n", "holds no keys"),
         ("backbone: clip\nthresholds: best\n", "thresholds"),
     ],
 )
