@@ -40,7 +40,8 @@ LEVERS = {
     "supervised_logits": {"supervised_logits": True},
     "pixel_cache": {"pixel_cache": True},
     "feature_cache": {"feature_cache": True, "pixel_cache": True},
-    "all": {"grouping": "packed", "supervised_logits": True, "feature_cache": True, "pixel_cache": True},
+    "all": {"grouping": "length", "supervised_logits": True, "feature_cache": True, "pixel_cache": True},
+    "all, packed": {"grouping": "packed", "supervised_logits": True, "feature_cache": True, "pixel_cache": True},
 }
 
 
