@@ -173,6 +173,13 @@ class TrainConfig(Settings):
             raise ValueError("'stage1' needs 'base_model': give it here or as --base-model")
         if self.stage1 is not None and (self.tower_weights or self.image_size):
             raise ValueError("'stage1' brings its own tower: leave out 'tower_weights' and 'image_size'")
+        stopping = self.dialog.early_stopping
+        reads_text = stopping is not None and stopping.metric == "ce_macro_f1"
+        if reads_text and self.inputs.findings == "reference" and self.extractor is None:
+            raise ValueError(
+                "ce_macro_f1 would measure how well reference findings are copied: name the 'extractor' whose findings "
+                "the model sees in use (--extractor), or stop by the metric loss"
+            )
         blind = self.base_model is not None and self.tower_weights is None and self.inputs.image
         if self.preset.startswith("project") and blind:
             raise ValueError(

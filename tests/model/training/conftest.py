@@ -38,10 +38,11 @@ def base_llm(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def lora_config(base_llm: Path, **dialog) -> TrainConfig:
+def lora_config(base_llm: Path, *, inputs: dict[str, object] | None = None, **dialog) -> TrainConfig:
     stage = {"epochs": 1, "batch_size": 4, "longest": 700, "warmup": 0, "lora": {"r": 4, "alpha": 8, "dropout": 0.0}}
     stage |= dialog
-    return TrainConfig.model_validate({"preset": "tiny", "base_model": str(base_llm), "dialog": stage})
+    values = {"preset": "tiny", "base_model": str(base_llm), "dialog": stage, "inputs": inputs or {}}
+    return TrainConfig.model_validate(values)
 
 
 @pytest.fixture

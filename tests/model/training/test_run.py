@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from radialog_instruct.errors import DataError, UsageError
@@ -94,10 +95,16 @@ def test_training_stops_early_on_the_metric_of_generated_reports(base_llm: Path,
     stopping = {"metric": "ce_macro_f1", "patience": 1, "images": 2}
     lines: list[str] = []
     levers = {"feature_cache": True}
-    config = lora_config(base_llm, epochs=4, learning_rate=1e-9, early_stopping=stopping, throughput=levers)
-    with pytest.raises(UsageError, match="how well reference findings are copied"):
-        train(config, dataset, tmp_path / "out", None, lines.append)
-    config = config.model_copy(update={"inputs": config.inputs.model_copy(update={"findings": "off"})})
+    config = lora_config(
+        base_llm,
+        inputs={"findings": "off"},
+        epochs=4,
+        learning_rate=1e-9,
+        early_stopping=stopping,
+        throughput=levers,
+    )
+    with pytest.raises(ValidationError, match="how well reference findings are copied"):
+        lora_config(base_llm, early_stopping=stopping)
     train(config, dataset, tmp_path / "out", None, lines.append)
     described = json.loads((tmp_path / "out" / "radialog.json").read_text())["training"]
     assert described["steps"] == 26  # two epochs of four: the second brought no better score
@@ -118,8 +125,9 @@ def test_rows_that_are_too_long_are_counted_and_named(base_llm: Path, dataset: P
 def test_the_metric_sees_pixels_where_training_reads_features(base_llm: Path, dataset: Path, tmp_path: Path) -> None:
     """On a shape whose image size is not its hidden size, so that one cannot pass for the other."""
     stopping = {"metric": "ce_macro_f1", "patience": 1, "images": 2}
-    config = lora_config(base_llm, early_stopping=stopping, throughput={"feature_cache": True})
-    values = config.model_dump() | {"image_size": 96, "inputs": {"findings": "off"}}
+    levers = {"feature_cache": True}
+    config = lora_config(base_llm, inputs={"findings": "off"}, early_stopping=stopping, throughput=levers)
+    values = config.model_dump() | {"image_size": 96}
     train(config.model_validate(values), dataset, tmp_path / "out", None, lambda line: None)
     assert "best_ce_macro_f1" in load_checkpoint(tmp_path / "out").training
 
@@ -162,9 +170,11 @@ def test_a_tracker_that_is_not_installed_is_named(base_llm: Path, dataset: Path,
 
 def test_a_pretrained_project_names_its_tower_and_no_lever_is_ignored() -> None:
     with pytest.raises(UsageError, match="tower_weights"):
-        load_config("project-ins")
-    assert load_config("project-ins", ["tower_weights=random"]).tower_weights == "random"
-    assert load_config("project-no-image").inputs.image is False
+        load_config("project-ins", ["extractor=x"])
+    with pytest.raises(UsageError, match="--extractor"):
+        load_config("project-ins", ["tower_weights=random"])
+    assert load_config("project-ins", ["tower_weights=random", "extractor=x"]).tower_weights == "random"
+    assert load_config("project-no-image", ["extractor=x"]).inputs.image is False
     with pytest.raises(UsageError, match="brings its own tower"):
         load_config("align-ins", ["stage1=x", "image_size=224"])
 
