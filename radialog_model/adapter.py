@@ -49,6 +49,7 @@ class _RaDialog(Adapter):
     needs_images = True
     free_arguments = frozenset({"device", "batch_size", "cache", "compile"})
     variant: ClassVar[str]
+    ships_weights: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -62,6 +63,8 @@ class _RaDialog(Adapter):
         compile: bool = False,
     ) -> None:
         where = "--model-args"
+        if weights is None and not self.ships_weights:
+            raise UsageError(f"{self.name} ships no weights", where=where, mend="give weights=FOLDER")
         if findings not in _MODES:
             raise UsageError(f"findings={findings}", where=where, mend="choose off, reference or predicted")
         for name, value, least in (("batch_size", batch_size, 1), ("cache", cache, 0)):
@@ -189,22 +192,7 @@ class RaDialogAlign(_RaDialog):
 
     name = "radialog-align"
     variant = "align"
-
-    def __init__(
-        self,
-        weights: str | None = None,
-        findings: str = "predicted",
-        device: str = "cpu",
-        batch_size: int = 32,
-        cache: int = 256,
-        dtype: str | None = None,
-        attention: str | None = None,
-        compile: bool = False,
-    ) -> None:
-        if weights is None:
-            mend = "give a checkpoint: --model-args weights=FOLDER"
-            raise UsageError("radialog-align ships no weights", where="--model-args", mend=mend)
-        super().__init__(weights, findings, device, batch_size, cache, dtype, attention, compile)
+    ships_weights = False
 
 
 def _turns(request: Request) -> tuple[Turn, ...]:
